@@ -1,0 +1,33 @@
+//! Everything true of chunks, media, stores and remotes.
+//!
+//! **For:** the four programs of Dits, which read options, call this library and report.
+//!
+//! **May touch:** what each module's own header names; the library as a whole never prints,
+//! never reads the environment and never ends the process.
+//!
+//! **Must hold:** a module uses only its own layer and those below it
+//! (`docs/architecture.md` draws them, `tests/layers` holds them):
+//!
+//! | layer | modules |
+//! |---|---|
+//! | 4 operations | `operations` |
+//! | 3 remote | `remote` |
+//! | 2 local disk | `store`, `repo` |
+//! | 1 pure bytes | `chunking`, `media`, [`pointer`], [`manifest`], [`pack_format`], [`codec`], `wire` |
+//! | 0 words | [`hash`], [`item`], [`extent`], [`repo_path`], [`remote_url`], [`limits`], [`steps`] |
+
+pub mod extent;
+pub mod hash;
+pub mod item;
+pub mod limits;
+pub mod remote_url;
+pub mod repo_path;
+pub mod steps;
+
+pub mod codec;
+pub mod manifest;
+pub mod pack_format;
+pub mod pointer;
+
+#[cfg(feature = "remote")]
+pub mod remote;
