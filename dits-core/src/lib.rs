@@ -13,18 +13,18 @@
 //! | 4 operations | `operations` |
 //! | 3 remote | `remote` |
 //! | 2 local disk | `store`, `repo` |
-//! | 1 pure bytes | `chunking`, `media`, [`pointer`], [`manifest`], [`pack_format`], [`codec`], `wire` |
-//! | 0 words | [`hash`], [`item`], [`extent`], [`repo_path`], [`remote_url`], [`limits`], [`steps`] |
+//! | 1 pure bytes | [`item`], `chunking`, `media`, [`pointer`], [`manifest`], [`pack_format`], [`codec`], `wire` |
+//! | 0 words | [`hash`], [`extent`], [`repo_path`], [`remote_url`], [`limits`], [`steps`] |
 
 pub mod extent;
 pub mod hash;
-pub mod item;
 pub mod limits;
 pub mod remote_url;
 pub mod repo_path;
 pub mod steps;
 
 pub mod codec;
+pub mod item;
 pub mod manifest;
 pub mod pack_format;
 pub mod pointer;
