@@ -28,6 +28,10 @@ pub mod item;
 pub mod manifest;
 pub mod pack_format;
 pub mod pointer;
+pub mod wire;
+
+#[cfg(feature = "disk")]
+pub mod repo;
 
 #[cfg(feature = "remote")]
 pub mod remote;
