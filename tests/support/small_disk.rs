@@ -1,0 +1,49 @@
+//! A file system that is soon full.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A `tmpfs` of a few megabytes; it is gone when dropped.
+pub struct SmallDisk {
+    dir: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one at `dir`, which is made. [`needs_root`](crate::needs::needs_root) comes first.
+    ///
+    /// # Panics
+    ///
+    /// If root may not mount either, and `CI=true`; elsewhere it returns `None`.
+    pub fn mount(dir: &Path, bytes: u64) -> Option<SmallDisk> {
+        std::fs::create_dir_all(dir).expect("the folder is ours");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "dits-test"])
+            .arg(dir)
+            .output()
+            .expect("mount can be started");
+        let is_mounted = crate::needs::needs(done.status.success(), "this root may not mount a tmpfs");
+        is_mounted.then(|| SmallDisk { dir: dir.to_owned() })
+    }
+
+    /// Gives it another size, as an admin does who makes room.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn resize(&self, bytes: u64) {
+        let done = Command::new("mount").args(["-o", &format!("remount,size={bytes}")]).arg(&self.dir).status();
+        assert!(done.expect("mount can be started").success());
+    }
+
+    /// Where it is mounted.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a program that is still ending must not keep it mounted for good.
+        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
+    }
+}
