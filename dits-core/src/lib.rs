@@ -13,7 +13,7 @@
 //! | 4 operations | `operations` |
 //! | 3 remote | `remote` |
 //! | 2 local disk | `store`, `repo` |
-//! | 1 pure bytes | [`item`], `chunking`, `media`, [`pointer`], [`manifest`], [`pack_format`], [`codec`], `wire` |
+//! | 1 pure bytes | [`item`], [`chunking`], [`media`], [`pointer`], [`manifest`], [`pack_format`], [`codec`], `wire` |
 //! | 0 words | [`hash`], [`extent`], [`repo_path`], [`remote_url`], [`limits`], [`steps`] |
 
 pub mod extent;
@@ -23,9 +23,11 @@ pub mod remote_url;
 pub mod repo_path;
 pub mod steps;
 
+pub mod chunking;
 pub mod codec;
 pub mod item;
 pub mod manifest;
+pub mod media;
 pub mod pack_format;
 pub mod pointer;
 pub mod wire;

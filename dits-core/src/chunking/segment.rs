@@ -1,0 +1,48 @@
+//! Cutting a block of a stream ahead of its turn.
+//!
+//! **For:** letting a second thread work on the next block while the first still cuts the
+//! one before: chunks depend on nothing before their start, so the two meet again at the
+//! first cut that they have in common.
+//!
+//! **May touch:** nothing.
+//!
+//! **Must hold:** every chunk here is one that a cutter standing at its start would cut.
+//!
+//! **Format:** `docs/formats/chunking-v1.md`, "Several threads".
+
+use super::fastcdc::{Bounds, Decision, FastCdc};
+
+/// Chunks of one block, cut from its first byte on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Where each chunk starts in the block, and where the last one ends.
+    edges: Vec<usize>,
+}
+
+impl Segment {
+    /// Cuts `block`, which starts at `start` in its stream, as far as it can be told without
+    /// what follows it. `bounds` says what bounds a chunk at a position of the stream.
+    pub fn cut(block: &[u8], start: u64, bounds: impl Fn(u64) -> Bounds, mut sink: impl FnMut(&[u8])) -> Segment {
+        let fastcdc = FastCdc::new();
+        let mut edges = vec![0];
+        let mut at = 0;
+        while at < block.len() {
+            let position = start + at as u64;
+            let Decision::Ends(len) = fastcdc.decide(&block[at..], position, bounds(position)) else { break };
+            sink(&block[at..at + len]);
+            at += len;
+            edges.push(at);
+        }
+        Segment { edges }
+    }
+
+    /// Which of the chunks starts at `at`, counted from 0; the end of the last one counts too.
+    pub fn chunk_starting_at(&self, at: usize) -> Option<usize> {
+        self.edges.binary_search(&at).ok()
+    }
+
+    /// Where the last chunk ends.
+    pub fn end(&self) -> usize {
+        *self.edges.last().expect("the first edge is always there")
+    }
+}
