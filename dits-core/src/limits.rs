@@ -58,6 +58,10 @@ pub const REPO_NAME_LEN_MAX: usize = 255;
 
 /// Longest frame of the data plane, in bytes, its length field not counted.
 pub const FRAME_LEN_MAX: usize = MANIFEST_LEN_MAX + 4096;
+/// Most items that one frame of the data plane asks for.
+pub const GET_ITEMS_MAX: usize = 512;
+/// Longest reason of a refusal on the data plane, in bytes.
+pub const REASON_LEN_MAX: usize = 4096;
 /// Most item ids in one question or answer between client and server.
 pub const IDS_PER_MESSAGE_MAX: usize = 8192;
 
@@ -72,4 +76,5 @@ const _: () = {
     assert!(BLOCK_LEN.is_power_of_two() && PAGE_BLOCKS_MAX.is_power_of_two());
     assert!(MANIFEST_LEN_MAX < FRAME_LEN_MAX);
     assert!(SIDE_TABLE_LEN_MAX < FRAME_LEN_MAX);
+    assert!(GET_ITEMS_MAX <= u16::MAX as usize);
 };

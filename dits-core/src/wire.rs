@@ -6,4 +6,5 @@
 //!
 //! **Must hold:** a length from outside is bounded before it sizes anything.
 
+pub mod frame;
 pub mod packet_line;
