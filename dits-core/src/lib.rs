@@ -35,5 +35,8 @@ pub mod wire;
 #[cfg(feature = "disk")]
 pub mod repo;
 
+#[cfg(feature = "disk")]
+pub mod store;
+
 #[cfg(feature = "remote")]
 pub mod remote;

@@ -1,0 +1,213 @@
+//! The store: packs on a disk, and an index to find things in them.
+//!
+//! **For:** keeping every item of a repository's media, and handing each out again, checked.
+//!
+//! **May touch:** the store's own folder and its index. Not the network and not Git.
+//!
+//! **Must hold:**
+//! - packs alone are the truth: the index may be deleted at any time;
+//! - bytes are checked against their id before they leave the store;
+//! - what was committed is found again, whatever ends this process or another;
+//! - reading works where nothing can be written.
+//!
+//! **Format:** `docs/formats/store-v1.md` and `docs/formats/pack-v1.md`.
+
+mod error;
+mod find;
+mod handles;
+mod index;
+mod layout;
+mod open_pack;
+mod pack;
+mod payload;
+mod refresh;
+mod sources;
+mod whole_pack;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::codec::Codec;
+use crate::hash::{FileHash, ManifestHash};
+use crate::item::ItemId;
+use crate::pack_format::Domain;
+
+pub use error::{ReadError, StoreError, WriteError};
+pub use sources::Sources;
+pub use writer::{NewItem, PackWriter};
+
+use handles::Handles;
+use layout::Layout;
+use refresh::Known;
+
+/// Who else may use the store's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Processes of this machine only: packs grow in place, and file locks hold.
+    Machine,
+    /// Other machines too, over a network file system whose locks cannot be trusted: packs
+    /// are written whole and renamed into place.
+    Network,
+}
+
+/// Where a store is.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The store's folder.
+    pub dir: PathBuf,
+    /// Its index: a file on a disk of this machine.
+    pub index: PathBuf,
+    /// Who else may use the folder.
+    pub sharing: Sharing,
+}
+
+/// An item as a pack holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredItem {
+    /// Its name.
+    pub id: ItemId,
+    /// How `bytes` are written down.
+    pub codec: Codec,
+    /// Length of the plain bytes.
+    pub plain_len: u32,
+    /// The stored bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A store. Any number of threads and processes may use one at once.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    sharing: Sharing,
+    is_writable: bool,
+    known: Mutex<Known>,
+    handles: Mutex<Handles>,
+}
+
+impl Store {
+    /// Opens the store, and makes it where there is none.
+    ///
+    /// Where nothing can be written, the store can be read only, and a store that is not
+    /// there reads as an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the folder is no store, is of a later version, or cannot be used.
+    pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
+        let layout = Layout { dir: options.dir.clone() };
+        let is_writable = match layout.check_format()? {
+            true => true,
+            false => match layout.create() {
+                Ok(()) => true,
+                Err(error) if is_unwritable(&error) => false,
+                Err(error) => return Err(error),
+            },
+        };
+        Store::open_at(layout, &options, is_writable)
+    }
+
+    /// Opens the store if there is one; makes none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::open`].
+    pub fn open_existing(options: StoreOptions) -> Result<Option<Store>, StoreError> {
+        let layout = Layout { dir: options.dir.clone() };
+        match layout.check_format()? {
+            true => Store::open_at(layout, &options, true).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn open_at(layout: Layout, options: &StoreOptions, is_writable: bool) -> Result<Store, StoreError> {
+        let known = Known::open(&layout, &options.index, is_writable)?;
+        let is_writable = is_writable && known.is_on_disk();
+        let known = Mutex::new(known);
+        Ok(Store { layout, sharing: options.sharing, is_writable, known, handles: Mutex::default() })
+    }
+
+    /// Returns true if the store has the item, as far as can be told without reading it.
+    ///
+    /// What other machines added since the last [`Store::refresh`] may be unknown.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn has(&self, id: &ItemId) -> Result<bool, StoreError> {
+        self.has_where(id, |_| true)
+    }
+
+    /// Returns true if a pack of `domain` has the item.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn has_in(&self, domain: Domain, id: &ItemId) -> Result<bool, StoreError> {
+        self.has_where(id, |found| found == domain)
+    }
+
+    /// Puts the plain bytes of the item into `plain`, checked against its id.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if no pack has it, every copy is damaged, or the store cannot be used.
+    /// `plain` is then of no use.
+    pub fn read(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.read_plain(id, plain)
+    }
+
+    /// Reads an item as it is stored, its stored bytes checked.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::read`].
+    pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
+        self.read_as_stored(id)
+    }
+
+    /// Lists the manifests of the file `oid` that the store has.
+    ///
+    /// They were decoded when they came in; that they are complete is not said.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn manifests_of(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
+        self.find_manifests(oid)
+    }
+
+    /// Learns what other processes and machines wrote since.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        lock(&self.known).refresh(&self.layout)
+    }
+
+    /// Makes a writer of items of `domain`; it touches nothing before its first item.
+    pub fn writer(&self, domain: Domain) -> PackWriter<'_> {
+        PackWriter::new(self, domain)
+    }
+}
+
+/// Returns true if the error says that this place can be read only.
+fn is_unwritable(error: &StoreError) -> bool {
+    match error {
+        StoreError::Io { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+        }
+        StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } => matches!(
+            error.code,
+            rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::PermissionDenied
+        ),
+        _ => false,
+    }
+}
+
+/// Takes a lock, also after a thread that held it panicked: nothing here is left half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,114 @@
+//! What can go wrong in a store, by what was being done.
+//!
+//! **For:** callers that tell a full disk from a damaged pack and an item that is not there.
+//!
+//! **May touch:** nothing.
+//!
+//! **Must hold:** every error names the file or the item it is about.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::item::ItemId;
+
+/// The store cannot be used, or not for this.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder of the store could not be used.
+    #[error("cannot use {path}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The index could not be used.
+    #[error("cannot use the index {path}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The folder holds something else.
+    #[error("{path} is not a Dits store")]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The store was made by a later version.
+    #[error("the store {path} has format {found:?}, which is not known to this version of Dits")]
+    UnknownVersion {
+        /// The folder.
+        path: PathBuf,
+        /// The first line of its format file.
+        found: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> StoreError {
+        StoreError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// An item could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No pack holds it.
+    #[error("{0} is not in this store")]
+    Missing(ItemId),
+    /// What a pack holds under its name is something else now.
+    #[error("{id} is damaged in {path}")]
+    Damaged {
+        /// The item.
+        id: ItemId,
+        /// The pack.
+        path: PathBuf,
+    },
+    /// The store could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Items could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The disk, or the user's part of it, is full.
+    #[error("no space left to write {path}")]
+    Full {
+        /// The file that could not grow.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing can be written to this store.
+    #[error("the store {dir} cannot be written to")]
+    ReadOnly {
+        /// The store's folder.
+        dir: PathBuf,
+    },
+    /// The item's lengths do not fit its kind and codec, or a manifest cannot be decoded.
+    #[error("{0} is not a well-formed item")]
+    Malformed(ItemId),
+    /// This writer failed before, and takes nothing more.
+    #[error("an earlier write to the store {dir} failed")]
+    FailedBefore {
+        /// The store's folder.
+        dir: PathBuf,
+    },
+    /// The store could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WriteError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> WriteError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                WriteError::Full { path: path.to_owned(), source }
+            }
+            _ => StoreError::io(path, source).into(),
+        }
+    }
+}

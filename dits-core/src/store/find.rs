@@ -1,0 +1,189 @@
+//! Finding an item and reading it, checked.
+//!
+//! **For:** [`Store::has`], [`Store::read`] and what is like them.
+//!
+//! **May touch:** packs, reading only, and the index.
+//!
+//! **Must hold:** no byte is given out that was not checked against the id it was asked by.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::{ReadError, StoreError};
+use super::handles::{self, Handle};
+use super::index::Place;
+use super::pack::Pack;
+use super::{Store, StoredItem, lock};
+use crate::codec::{Codec, Decoder};
+use crate::hash::{FileHash, ManifestHash};
+use crate::item::{ItemId, ItemKind};
+use crate::manifest::Manifest;
+use crate::pack_format::{Domain, Entry, StoredCheck};
+
+thread_local! {
+    static DECODER: RefCell<Decoder> = RefCell::new(Decoder::new());
+}
+
+/// Copies of an item, and what stood in the way of others.
+#[derive(Default)]
+struct Found {
+    copies: Vec<Copy>,
+    /// A pack that the index names is gone.
+    gone: bool,
+    /// The index points to an entry that is not the item.
+    index_lies: bool,
+    damaged: Option<PathBuf>,
+}
+
+struct Copy {
+    pack: Arc<Pack>,
+    entry_no: u32,
+    entry: Entry,
+}
+
+impl Store {
+    pub(super) fn has_where(&self, id: &ItemId, is_wanted: impl Fn(Domain) -> bool) -> Result<bool, StoreError> {
+        for attempt in 0..2 {
+            let found = self.find(id)?;
+            for copy in found.copies.iter().filter(|copy| is_wanted(copy.pack.domain)) {
+                if copy.pack.really_has(copy.entry_no, &copy.entry)? {
+                    return Ok(true);
+                }
+            }
+            if !found.gone || attempt > 0 {
+                break;
+            }
+            self.refresh()?;
+        }
+        Ok(false)
+    }
+
+    pub(super) fn read_plain(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.read_copy(id, |copy| read_plain(&copy.pack, &copy.entry, plain))
+    }
+
+    pub(super) fn read_as_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
+        let mut bytes = Vec::new();
+        let mut entry = None;
+        self.read_copy(id, |copy| {
+            entry = Some(copy.entry);
+            Ok(copy.pack.read_stored(&copy.entry, &mut bytes)? && StoredCheck::of(&bytes) == copy.entry.check)
+        })?;
+        let Entry { id, codec, plain_len, .. } = entry.expect("a copy was just read");
+        Ok(StoredItem { id, codec, plain_len, bytes })
+    }
+
+    /// Tries one copy after another until `read` returns true.
+    fn read_copy(&self, id: &ItemId, mut read: impl FnMut(&Copy) -> Result<bool, StoreError>) -> Result<(), ReadError> {
+        let mut damaged = None;
+        loop {
+            let found = self.find(id)?;
+            for copy in &found.copies {
+                match read(copy)? {
+                    true => return Ok(()),
+                    false => damaged = Some(copy.pack.path.clone()),
+                }
+            }
+            damaged = damaged.or(found.damaged);
+            let mut known = lock(&self.known);
+            let has_news = known.refresh_if_changed(&self.layout)?;
+            if !has_news && found.index_lies && !known.was_replaced() {
+                known.replace(&self.layout)?;
+                lock(&self.handles).clear();
+                continue;
+            }
+            if !has_news {
+                break;
+            }
+        }
+        match damaged {
+            Some(path) => Err(ReadError::Damaged { id: *id, path }),
+            None => Err(ReadError::Missing(*id)),
+        }
+    }
+
+    pub(super) fn find_manifests(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
+        let mut manifests = Vec::new();
+        loop {
+            let places = lock(&self.known).with_index(&self.layout, |index| index.manifest_places(oid))?;
+            for place in places {
+                let Handle::Pack(pack) = self.handle(place.pack_no)? else { continue };
+                let Some(entry) = pack.entry(place.entry_no)? else { continue };
+                let hash = ManifestHash::from_bytes(entry.id.hash);
+                if entry.id.kind == ItemKind::Manifest
+                    && !manifests.contains(&hash)
+                    && pack.really_has(place.entry_no, &entry)?
+                {
+                    manifests.push(hash);
+                }
+            }
+            if !manifests.is_empty() || !lock(&self.known).refresh_if_changed(&self.layout)? {
+                return Ok(manifests);
+            }
+        }
+    }
+
+    fn find(&self, id: &ItemId) -> Result<Found, StoreError> {
+        let places = lock(&self.known).with_index(&self.layout, |index| index.places(id))?;
+        let mut found = Found::default();
+        for Place { pack_no, entry_no } in places {
+            match self.handle(pack_no)? {
+                Handle::Gone => found.gone = true,
+                Handle::Damaged(path) => found.damaged = Some(path),
+                Handle::Pack(pack) => match pack.entry(entry_no)? {
+                    Some(entry) if entry.id == *id => found.copies.push(Copy { pack, entry_no, entry }),
+                    // Two kinds of item may share a hash: that is no lie.
+                    Some(entry) if entry.id.hash == id.hash => {}
+                    _ => found.index_lies = true,
+                },
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the pack with the number `no`, opened.
+    pub(super) fn handle(&self, no: i64) -> Result<Handle, StoreError> {
+        if let Some(handle) = lock(&self.handles).get(no) {
+            return Ok(handle);
+        }
+        let row = lock(&self.known).with_index(&self.layout, |index| index.pack(no))?;
+        let Some(row) = row else { return Ok(Handle::Gone) };
+        let handle = handles::open(&self.layout, &row)?;
+        if !matches!(handle, Handle::Gone) {
+            lock(&self.handles).keep(no, handle.clone());
+        }
+        Ok(handle)
+    }
+}
+
+/// Puts the plain bytes of `entry` into `plain`; returns false if they are not what its id names.
+fn read_plain(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> Result<bool, StoreError> {
+    if entry.codec == Codec::Raw {
+        return Ok(pack.read_stored(entry, plain)? && entry.id.names(plain));
+    }
+    let mut stored = Vec::new();
+    if !pack.read_stored(entry, &mut stored)? {
+        return Ok(false);
+    }
+    let decoded = DECODER
+        .with_borrow_mut(|decoder| decoder.decode(entry.codec, &stored, entry.plain_len as usize, plain))
+        .is_ok();
+    Ok(decoded && entry.id.names(plain))
+}
+
+/// Reads the file that a stored manifest is about; `None` if it is damaged or no manifest.
+pub(super) fn manifest_oid(pack: &Pack, entry: &Entry) -> Result<Option<FileHash>, StoreError> {
+    let mut plain = Vec::new();
+    if !read_plain(pack, entry, &mut plain)? {
+        return Ok(None);
+    }
+    Ok(Manifest::decode(&plain).ok().map(|manifest| manifest.pointer().oid))
+}
+
+/// Reads the file that a manifest about to be stored is about.
+pub(super) fn oid_of_stored(codec: Codec, stored: &[u8], plain_len: u32) -> Option<FileHash> {
+    let mut plain = Vec::new();
+    DECODER.with_borrow_mut(|decoder| decoder.decode(codec, stored, plain_len as usize, &mut plain)).ok()?;
+    Manifest::decode(&plain).ok().map(|manifest| manifest.pointer().oid)
+}

@@ -1,0 +1,150 @@
+//! Where a store's files are.
+//!
+//! **For:** one place that knows every name below the store's folder.
+//!
+//! **May touch:** the store's folders, to make and to list them.
+//!
+//! **Must hold:** a file whose name is not exactly one of these forms is passed over.
+//!
+//! **Format:** `docs/formats/store-v1.md`.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use crate::hash::{PackHash, parse_hex};
+
+/// The first and only line of the format file.
+const FORMAT: &str = "dits store 1\n";
+
+/// The random name of an open pack.
+pub(super) type OpenName = [u8; 16];
+
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub dir: PathBuf,
+}
+
+impl Layout {
+    pub fn packs(&self) -> PathBuf {
+        self.dir.join("packs")
+    }
+
+    pub fn open(&self) -> PathBuf {
+        self.dir.join("open")
+    }
+
+    pub fn sealed_pack(&self, hash: &PackHash) -> PathBuf {
+        self.packs().join(format!("{hash}.pack"))
+    }
+
+    pub fn open_pack(&self, name: &OpenName) -> PathBuf {
+        self.open().join(format!("{}.pack", hex16(name)))
+    }
+
+    pub fn open_log(&self, name: &OpenName) -> PathBuf {
+        self.open().join(format!("{}.log", hex16(name)))
+    }
+
+    pub fn temporary_pack(&self, name: &OpenName) -> PathBuf {
+        self.packs().join(format!("tmp-{}", hex16(name)))
+    }
+
+    /// Makes the folders and the format file where they are not there.
+    pub fn create(&self) -> Result<(), StoreError> {
+        for dir in [self.packs(), self.open()] {
+            fs::create_dir_all(&dir).map_err(|source| StoreError::io(&dir, source))?;
+        }
+        let path = self.dir.join("format");
+        if !path.exists() {
+            let temporary = self.dir.join(format!("format-{}", hex16(&rand::random())));
+            fs::write(&temporary, FORMAT).map_err(|source| StoreError::io(&temporary, source))?;
+            fs::rename(&temporary, &path).map_err(|source| StoreError::io(&path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Returns false where there is no store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] for a store of another version, or a folder that is none.
+    pub fn check_format(&self) -> Result<bool, StoreError> {
+        let path = self.dir.join("format");
+        let found = match fs::read(&path) {
+            Ok(found) => found,
+            Err(error) if is_absent(&error) => return Ok(false),
+            Err(source) => return Err(StoreError::io(&path, source)),
+        };
+        if found == FORMAT.as_bytes() {
+            return Ok(true);
+        }
+        match found.starts_with(b"dits store ") && found.len() < 100 {
+            true => Err(StoreError::UnknownVersion {
+                path: self.dir.clone(),
+                found: String::from_utf8_lossy(&found).trim_end().to_owned(),
+            }),
+            false => Err(StoreError::NotAStore { path: self.dir.clone() }),
+        }
+    }
+
+    /// Lists the names of sealed packs.
+    pub fn list_sealed(&self) -> Result<Vec<PackHash>, StoreError> {
+        let names = list(&self.packs())?;
+        let sealed = names.iter().filter_map(|name| parse_hex(name.strip_suffix(".pack")?.as_bytes()).ok());
+        Ok(sealed.map(PackHash::from_bytes).collect())
+    }
+
+    /// Lists the names of the side logs of open packs.
+    pub fn list_logs(&self) -> Result<Vec<OpenName>, StoreError> {
+        Ok(list(&self.open())?.iter().filter_map(|name| parse_hex16(name.strip_suffix(".log")?)).collect())
+    }
+}
+
+fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(source) => return Err(StoreError::io(dir, source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| StoreError::io(dir, source))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Returns true if the error says that nothing has this path.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Makes the names in a folder survive a power loss.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+pub(super) fn hex16(name: &OpenName) -> String {
+    name.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn parse_hex16(text: &str) -> Option<OpenName> {
+    let padded = format!("{text}{}", "0".repeat(32));
+    let bytes = parse_hex(padded.as_bytes()).ok()?;
+    bytes[..16].try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_name_is_read_as_it_is_written() {
+        let name = [0xa7; 16];
+        assert_eq!(parse_hex16(&hex16(&name)), Some(name));
+        assert_eq!(parse_hex16("a7"), None);
+        assert_eq!(parse_hex16(&"A".repeat(32)), None);
+    }
+}

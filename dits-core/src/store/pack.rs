@@ -1,0 +1,220 @@
+//! One pack, opened for reading.
+//!
+//! **For:** entries and stored bytes of a pack, whether it is sealed or still grows.
+//!
+//! **May touch:** that pack's files, reading only.
+//!
+//! **Must hold:**
+//! - a sealed pack whose length or table is not what was sealed is never opened;
+//! - the number of an entry does not change when its pack is sealed, so a pack that was
+//!   opened before goes on being read through the same handle.
+//!
+//! **Format:** `docs/formats/pack-v1.md`.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::error::StoreError;
+use super::layout::{Layout, OpenName, is_absent};
+use crate::hash::PackHash;
+use crate::pack_format::{
+    Domain, ENTRY_LEN, Entry, LOG_HEADER_LEN, LOG_RECORD_LEN, LogHeader, StoredCheck, TRAILER_LEN, Trailer,
+};
+
+/// Why a pack cannot be opened.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// Its file is gone: sealed, joined or swept by another process.
+    Gone,
+    /// It is not what was sealed.
+    Damaged,
+    /// The system refused.
+    Store(StoreError),
+}
+
+/// A pack that can be read.
+#[derive(Debug)]
+pub(super) struct Pack {
+    pub path: PathBuf,
+    pub domain: Domain,
+    file: File,
+    entries: Entries,
+}
+
+#[derive(Debug)]
+enum Entries {
+    /// The table at the end of a sealed pack.
+    Table { start: u64, entry_count: u32 },
+    /// The side log of an open pack.
+    Log {
+        log: File,
+        header: LogHeader,
+        /// How many of the first records name bytes that are known to be there.
+        vouched: AtomicU32,
+        /// Records beyond those whose bytes were checked.
+        checked: Mutex<HashSet<u32>>,
+    },
+}
+
+impl Pack {
+    /// Opens a sealed pack, and checks its whole table.
+    pub fn open_sealed(layout: &Layout, hash: &PackHash) -> Result<Pack, OpenError> {
+        let path = layout.sealed_pack(hash);
+        let file = open(&path)?;
+        let trailer = match read_trailer(&file) {
+            Ok(Some(trailer)) if trailer.hash == *hash => trailer,
+            Ok(_) => return Err(OpenError::Damaged),
+            Err(source) => return Err(OpenError::Store(StoreError::io(&path, source))),
+        };
+        let pack = Pack {
+            domain: trailer.domain,
+            entries: Entries::Table { start: trailer.payload_len, entry_count: trailer.entry_count },
+            path,
+            file,
+        };
+        pack.check_table(&trailer)?;
+        Ok(pack)
+    }
+
+    /// Opens an open pack, of which the first `vouched` records are known to be good.
+    pub fn open_growing(layout: &Layout, name: &OpenName, vouched: u32) -> Result<Pack, OpenError> {
+        let log_path = layout.open_log(name);
+        let log = open(&log_path)?;
+        let path = layout.open_pack(name);
+        let file = open(&path)?;
+        let mut bytes = [0; LOG_HEADER_LEN];
+        match log.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(OpenError::Damaged),
+            Err(source) => return Err(OpenError::Store(StoreError::io(&log_path, source))),
+        }
+        let header = LogHeader::decode(&bytes).map_err(|_| OpenError::Damaged)?;
+        if header.name != *name {
+            return Err(OpenError::Damaged);
+        }
+        let entries = Entries::Log { log, header, vouched: vouched.into(), checked: Mutex::default() };
+        Ok(Pack { domain: header.domain, path, file, entries })
+    }
+
+    /// How many entries there are by now.
+    ///
+    /// The last records of a side log may be torn; [`Pack::entry`] says so.
+    pub fn entry_count(&self) -> Result<u32, StoreError> {
+        match &self.entries {
+            Entries::Table { entry_count, .. } => Ok(*entry_count),
+            Entries::Log { log, .. } => {
+                let len = log.metadata().map_err(|source| StoreError::io(&self.path, source))?.len();
+                Ok(Pack::record_count(len))
+            }
+        }
+    }
+
+    /// How many whole records a side log of `log_len` bytes has room for.
+    pub fn record_count(log_len: u64) -> u32 {
+        (log_len.saturating_sub(LOG_HEADER_LEN as u64) / LOG_RECORD_LEN as u64).try_into().unwrap_or(u32::MAX)
+    }
+
+    /// Reads entries `from..to`; `None` for each that cannot be trusted or is not there.
+    pub fn entries(&self, from: u32, to: u32) -> Result<Vec<Option<Entry>>, StoreError> {
+        let mut entries = Vec::with_capacity((to - from).min(1 << 16) as usize);
+        for entry_no in from..to {
+            entries.push(self.entry(entry_no)?);
+        }
+        Ok(entries)
+    }
+
+    /// Reads one entry; `None` if it cannot be trusted or is not there.
+    pub fn entry(&self, entry_no: u32) -> Result<Option<Entry>, StoreError> {
+        match &self.entries {
+            Entries::Table { entry_count, .. } if entry_no >= *entry_count => Ok(None),
+            Entries::Table { start, .. } => {
+                let mut bytes = [0; ENTRY_LEN];
+                let whole = self.read_at(&self.file, &mut bytes, start + u64::from(entry_no) * ENTRY_LEN as u64)?;
+                Ok(Entry::read(&bytes, entry_no as usize).ok().filter(|_| whole))
+            }
+            Entries::Log { log, header, .. } => {
+                let mut bytes = [0; LOG_RECORD_LEN];
+                let place = LOG_HEADER_LEN as u64 + u64::from(entry_no) * LOG_RECORD_LEN as u64;
+                let whole = self.read_at(log, &mut bytes, place)?;
+                Ok(header.read_record(&bytes, entry_no).filter(|_| whole))
+            }
+        }
+    }
+
+    /// Puts the stored bytes of `entry` into `stored`; returns false if they are not all there.
+    pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> Result<bool, StoreError> {
+        stored.clear();
+        stored.resize(entry.stored_len as usize, 0);
+        self.read_at(&self.file, stored, entry.place)
+    }
+
+    /// Returns true if the pack may say that it has `entry` without its bytes being looked at,
+    /// or if a look finds them whole.
+    ///
+    /// After a power loss a side log may name bytes that never reached the disk. So records
+    /// that nobody vouches for are checked, once, before they keep anyone from storing again.
+    pub fn really_has(&self, entry_no: u32, entry: &Entry) -> Result<bool, StoreError> {
+        let Entries::Log { vouched, checked, .. } = &self.entries else {
+            return Ok(true);
+        };
+        if entry_no < vouched.load(Ordering::Acquire) || lock(checked).contains(&entry_no) {
+            return Ok(true);
+        }
+        let mut stored = Vec::new();
+        let whole = self.read_stored(entry, &mut stored)? && StoredCheck::of(&stored) == entry.check;
+        if whole {
+            lock(checked).insert(entry_no);
+        }
+        Ok(whole)
+    }
+
+    /// Notes that the bytes of the first `entry_count` records are there.
+    pub fn vouch(&self, entry_count: u32) {
+        if let Entries::Log { vouched, checked, .. } = &self.entries {
+            vouched.fetch_max(entry_count, Ordering::AcqRel);
+            lock(checked).clear();
+        }
+    }
+
+    fn check_table(&self, trailer: &Trailer) -> Result<(), OpenError> {
+        // The trailer's counts fit the file's own length, so this is no more than is there.
+        let mut table = vec![0; trailer.table_len() as usize];
+        let whole = self.read_at(&self.file, &mut table, trailer.payload_len).map_err(OpenError::Store)?;
+        match whole && trailer.check_table(&table).is_ok() {
+            true => Ok(()),
+            false => Err(OpenError::Damaged),
+        }
+    }
+
+    fn read_at(&self, file: &File, bytes: &mut [u8], place: u64) -> Result<bool, StoreError> {
+        match file.read_exact_at(bytes, place) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(source) => Err(StoreError::io(&self.path, source)),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, OpenError> {
+    File::open(path).map_err(|source| match is_absent(&source) {
+        true => OpenError::Gone,
+        false => OpenError::Store(StoreError::io(path, source)),
+    })
+}
+
+fn read_trailer(file: &File) -> io::Result<Option<Trailer>> {
+    let len = file.metadata()?.len();
+    let Some(start) = len.checked_sub(TRAILER_LEN as u64) else { return Ok(None) };
+    let mut bytes = [0; TRAILER_LEN];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(Trailer::decode(&bytes, len).ok())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,298 @@
+//! What this process knows of the packs, and how it learns of more.
+//!
+//! **For:** an index that follows the packs, whoever wrote them and however that ended.
+//!
+//! **May touch:** the index, and packs for reading.
+//!
+//! **Must hold:**
+//! - a refresh without news writes nothing;
+//! - any number of processes may refresh at once, and none removes rows that another adds;
+//! - an index that is bad is replaced once, also where several processes notice.
+//!
+//! **Format:** `docs/formats/store-v1.md`.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::error::StoreError;
+use super::find::manifest_oid;
+use super::index::{Index, NewRows, is_bad_index};
+use super::is_unwritable;
+use super::layout::{Layout, OpenName, is_absent};
+use super::pack::{OpenError, Pack};
+use crate::hash::PackHash;
+use crate::item::ItemKind;
+
+/// Where the index is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// In its file, which other processes share.
+    OnDisk,
+    /// In a file that cannot be written to.
+    Unchanging,
+    /// In this process, because no file can be written.
+    InMemory,
+}
+
+/// The index, and what it was last compared with.
+#[derive(Debug)]
+pub(super) struct Known {
+    index: Index,
+    keep: Keep,
+    index_path: PathBuf,
+    seen: Option<Seen>,
+    was_replaced: bool,
+}
+
+/// What the folders looked like. Any new pack and any new record changes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    packs: Option<SystemTime>,
+    open: Option<SystemTime>,
+    log_len: u64,
+}
+
+impl Known {
+    /// Opens the index, the best way that is possible, and brings it up to date.
+    pub fn open(layout: &Layout, index_path: &Path, is_writable: bool) -> Result<Known, StoreError> {
+        let opened = match is_writable {
+            true => open_or_replace(index_path),
+            false => return Known::open_unwritable(layout, index_path),
+        };
+        let index = match opened {
+            Ok(index) => index,
+            Err(error) if is_unwritable(&error) => return Known::open_unwritable(layout, index_path),
+            Err(error) => return Err(error),
+        };
+        let mut known = Known::new(index, Keep::OnDisk, index_path);
+        known.refresh(layout)?;
+        Ok(known)
+    }
+
+    fn open_unwritable(layout: &Layout, index_path: &Path) -> Result<Known, StoreError> {
+        let mut known = match Index::open_unchanging(index_path) {
+            Some(index) => Known::new(index, Keep::Unchanging, index_path),
+            None => Known::new(Index::in_memory(index_path)?, Keep::InMemory, index_path),
+        };
+        known.refresh(layout)?;
+        Ok(known)
+    }
+
+    fn new(index: Index, keep: Keep, index_path: &Path) -> Known {
+        Known { index, keep, index_path: index_path.to_owned(), seen: None, was_replaced: false }
+    }
+
+    /// Returns true if other processes see what is written to this index.
+    pub fn is_on_disk(&self) -> bool {
+        self.keep == Keep::OnDisk
+    }
+
+    /// Uses the index, and makes it anew where that shows that it is bad.
+    pub fn with_index<T>(
+        &mut self,
+        layout: &Layout,
+        mut body: impl FnMut(&mut Index) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match body(&mut self.index) {
+            Err(error) if is_bad_index(&error) && !self.was_replaced => {
+                self.replace(layout)?;
+                body(&mut self.index)
+            }
+            result => result,
+        }
+    }
+
+    /// Throws the index away and makes it anew from the packs.
+    pub fn replace(&mut self, layout: &Layout) -> Result<(), StoreError> {
+        self.was_replaced = true;
+        match self.keep {
+            Keep::OnDisk => {
+                // The bad file must be closed before it goes.
+                let identity = self.index.identity();
+                self.index = Index::in_memory(&self.index_path)?;
+                remove_bad(&self.index_path, identity)?;
+                self.index = Index::open(&self.index_path)?;
+            }
+            Keep::Unchanging | Keep::InMemory => self.forget_disk()?,
+        }
+        self.learn(layout)
+    }
+
+    /// Returns true if an index was made anew by this process before.
+    pub fn was_replaced(&self) -> bool {
+        self.was_replaced
+    }
+
+    fn forget_disk(&mut self) -> Result<(), StoreError> {
+        self.index = Index::in_memory(&self.index_path)?;
+        self.keep = Keep::InMemory;
+        Ok(())
+    }
+
+    /// Learns what was written since, if anything changed; returns true if it did.
+    pub fn refresh_if_changed(&mut self, layout: &Layout) -> Result<bool, StoreError> {
+        let seen = Seen::look(layout)?;
+        if self.seen.as_ref() == Some(&seen) {
+            return Ok(false);
+        }
+        self.refresh(layout)?;
+        Ok(true)
+    }
+
+    /// Learns what was written since.
+    pub fn refresh(&mut self, layout: &Layout) -> Result<(), StoreError> {
+        let seen = Seen::look(layout)?;
+        match self.learn(layout) {
+            Err(error) if is_bad_index(&error) && !self.was_replaced => self.replace(layout)?,
+            Err(error) if is_unwritable(&error) && self.keep != Keep::InMemory => {
+                self.forget_disk()?;
+                self.learn(layout)?;
+            }
+            result => result?,
+        }
+        self.seen = Some(seen);
+        Ok(())
+    }
+
+    fn learn(&mut self, layout: &Layout) -> Result<(), StoreError> {
+        // A pack leaves `open` for `packs`, never the other way, and the index names it under
+        // both names before it does. So: open ones first, and rows that are to be dropped
+        // must have been there before either was listed.
+        let before: HashSet<i64> = self.index.packs()?.iter().map(|row| row.no).collect();
+        let logs: HashSet<OpenName> = layout.list_logs()?.into_iter().collect();
+        let sealed: HashSet<PackHash> = layout.list_sealed()?.into_iter().collect();
+        let rows = self.index.packs()?;
+
+        let mut gone = Vec::new();
+        let mut new_logs = logs.clone();
+        let mut new_sealed = sealed.clone();
+        for row in &rows {
+            let is_sealed = row.hash.is_some_and(|hash| sealed.contains(&hash));
+            let is_open = row.name.is_some_and(|name| logs.contains(&name));
+            row.hash.map(|hash| new_sealed.remove(&hash));
+            row.name.map(|name| new_logs.remove(&name));
+            match (is_sealed, row.name) {
+                (true, _) => {}
+                (false, Some(name)) if is_open => self.learn_open(layout, &name, row.known)?,
+                _ if before.contains(&row.no) => gone.push(row.no),
+                _ => {}
+            }
+        }
+        for hash in &new_sealed {
+            self.learn_sealed(layout, hash)?;
+        }
+        for name in &new_logs {
+            self.learn_open(layout, name, 0)?;
+        }
+        if !gone.is_empty() {
+            self.index.drop_packs(&gone)?;
+        }
+        Ok(())
+    }
+
+    fn learn_sealed(&mut self, layout: &Layout, hash: &PackHash) -> Result<(), StoreError> {
+        let pack = match Pack::open_sealed(layout, hash) {
+            Ok(pack) => pack,
+            // A damaged pack is looked at again by each process, until it is mended or removed.
+            Err(OpenError::Gone | OpenError::Damaged) => return Ok(()),
+            Err(OpenError::Store(error)) => return Err(error),
+        };
+        let entry_count = pack.entry_count()?;
+        let (mut rows, _) = rows_of(&pack, 0, entry_count)?;
+        self.index.add_to_sealed(hash, entry_count, &mut rows)?;
+        Ok(())
+    }
+
+    fn learn_open(&mut self, layout: &Layout, name: &OpenName, known: u32) -> Result<(), StoreError> {
+        let path = layout.open_log(name);
+        match fs::metadata(&path) {
+            Ok(metadata) if Pack::record_count(metadata.len()) <= known => return Ok(()),
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(source) => return Err(StoreError::io(&path, source)),
+        }
+        let pack = match Pack::open_growing(layout, name, 0) {
+            Ok(pack) => pack,
+            Err(OpenError::Gone | OpenError::Damaged) => return Ok(()),
+            Err(OpenError::Store(error)) => return Err(error),
+        };
+        let entry_count = pack.entry_count()?;
+        let (mut rows, known_now) = rows_of(&pack, known, entry_count)?;
+        if known_now > known {
+            self.index.add_to_open(name, known_now, None, &mut rows)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what the index should know of the entries `from..to`, and how many there are up
+/// to the last good one.
+fn rows_of(pack: &Pack, from: u32, to: u32) -> Result<(NewRows, u32), StoreError> {
+    let mut rows = NewRows::default();
+    let mut end = from;
+    for (entry, entry_no) in pack.entries(from, to)?.into_iter().zip(from..) {
+        let Some(entry) = entry else { continue };
+        end = entry_no + 1;
+        rows.push(&entry.id, entry_no);
+        if entry.id.kind == ItemKind::Manifest
+            && let Some(oid) = manifest_oid(pack, &entry)?
+        {
+            rows.manifests.push((oid, entry_no));
+        }
+    }
+    Ok((rows, end))
+}
+
+impl Seen {
+    fn look(layout: &Layout) -> Result<Seen, StoreError> {
+        let mut log_len: u64 = 0;
+        for name in layout.list_logs()? {
+            log_len += fs::metadata(layout.open_log(&name)).map(|metadata| metadata.len()).unwrap_or(0);
+        }
+        let time = |dir: &Path| fs::metadata(dir).and_then(|metadata| metadata.modified()).ok();
+        Ok(Seen { packs: time(&layout.packs()), open: time(&layout.open()), log_len })
+    }
+}
+
+fn open_or_replace(path: &Path) -> Result<Index, StoreError> {
+    match Index::open(path) {
+        Err(error) if is_bad_index(&error) => {
+            remove_bad(path, identity_of(path))?;
+            Index::open(path)
+        }
+        result => result,
+    }
+}
+
+/// Which file has this path now.
+pub(super) fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Removes the index at `path` if it still is the file `identity`.
+///
+/// Processes that have it open keep using the file without a name; what they add to it is
+/// in the packs too.
+fn remove_bad(path: &Path, identity: Option<(u64, u64)>) -> Result<(), StoreError> {
+    let lock_path = beside(path, ".lock");
+    let lock = File::create(&lock_path).map_err(|source| StoreError::io(&lock_path, source))?;
+    lock.lock().map_err(|source| StoreError::io(&lock_path, source))?;
+    if identity_of(path) == identity {
+        for bad in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+            match fs::remove_file(&bad) {
+                Err(source) if !is_absent(&source) => return Err(StoreError::io(&bad, source)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,104 @@
+//! Several stores read as one.
+//!
+//! **For:** a repository that has its own store, alternates, and remotes on a local path.
+//!
+//! **May touch:** what [`Store`] touches; only the first store is ever written to.
+//!
+//! **Must hold:** a store that cannot be used never hides an item that another one has.
+
+use super::error::{ReadError, StoreError};
+use super::{Store, StoredItem};
+use crate::hash::{FileHash, ManifestHash};
+use crate::item::ItemId;
+
+/// A repository's own store, and others to read from.
+#[derive(Debug)]
+pub struct Sources {
+    own: Store,
+    others: Vec<Store>,
+}
+
+impl Sources {
+    /// Makes the sources of a repository; `others` are asked in the order given.
+    pub fn new(own: Store, others: Vec<Store>) -> Sources {
+        Sources { own, others }
+    }
+
+    /// The repository's own store, the one that is written to.
+    pub fn own(&self) -> &Store {
+        &self.own
+    }
+
+    /// Returns true if one of the stores has the item.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the own store cannot be used. Another that cannot has nothing.
+    pub fn has(&self, id: &ItemId) -> Result<bool, StoreError> {
+        Ok(self.own.has(id)? || self.others.iter().any(|store| store.has(id).unwrap_or(false)))
+    }
+
+    /// Reads as [`Store::read`], from the first store that has a good copy.
+    ///
+    /// # Errors
+    ///
+    /// What the own store said, or another one that has a damaged copy.
+    pub fn read(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.first_good(|store| store.read(id, plain))
+    }
+
+    /// Reads as [`Store::read_stored`], from the first store that has a good copy.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sources::read`].
+    pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
+        self.first_good(|store| store.read_stored(id))
+    }
+
+    /// Lists the manifests of the file `oid` that any of the stores has.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the own store cannot be used.
+    pub fn manifests_of(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
+        let mut manifests = self.own.manifests_of(oid)?;
+        for store in &self.others {
+            for manifest in store.manifests_of(oid).unwrap_or_default() {
+                if !manifests.contains(&manifest) {
+                    manifests.push(manifest);
+                }
+            }
+        }
+        Ok(manifests)
+    }
+
+    /// Refreshes as [`Store::refresh`] every store that can be used.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the own store cannot be used.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        self.own.refresh()?;
+        for store in &self.others {
+            // One that cannot be used now has no news; reading from it will say why.
+            let _ = store.refresh();
+        }
+        Ok(())
+    }
+
+    fn first_good<T>(&self, mut read: impl FnMut(&Store) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let mut worst = match read(&self.own) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        for store in &self.others {
+            match read(store) {
+                Ok(value) => return Ok(value),
+                Err(error) if matches!(worst, ReadError::Missing(_)) => worst = error,
+                Err(_) => {}
+            }
+        }
+        Err(worst)
+    }
+}
