@@ -51,6 +51,16 @@ steps! {
     WholePackWritten = "whole-pack-written",
     /// A whole pack has its final name.
     WholePackRenamed = "whole-pack-renamed",
+    /// A server knows a repository's name and id; the bare repository may not exist.
+    RepoRegistered = "repo-registered",
+    /// The bare repository has its name.
+    RepoCreated = "repo-created",
+    /// Presence of items that another repository's packs hold is on stable storage.
+    PresenceRecorded = "presence-recorded",
+    /// A file's content was hashed to its oid; nothing says so yet.
+    ContentProven = "content-proven",
+    /// That the file is held is on stable storage; the client was not told.
+    HeldRecorded = "held-recorded",
 }
 
 /// Marks that the write order has reached `step`.

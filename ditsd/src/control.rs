@@ -1,0 +1,162 @@
+//! The control plane: questions of clients, translated and passed on.
+//!
+//! **For:** `git-remote-dits`, over gRPC.
+//!
+//! **May touch:** nothing by itself; what blocks goes to a blocking thread.
+//!
+//! **Must hold:** no call is looked at before [`Guard`] let it in; whatever it carries goes
+//! through `rules` before anything else sees it.
+//!
+//! **Format:** `docs/protocols/control-v1.md`.
+
+mod git;
+mod refusal;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dits_core::remote::proto::{self, control_server};
+use dits_core::repo_path::RepoName;
+use dits_core::steps::{self, Step};
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::db::{Db, RepoId, RepoRow};
+use crate::git::Git;
+use crate::root::Identity;
+use crate::rules::token::Token;
+use crate::rules::versions;
+use refusal::CallError;
+
+/// Lets in the calls that carry the server's token; all of them where it has none.
+#[derive(Clone)]
+pub struct Guard {
+    token: Option<Token>,
+}
+
+impl Guard {
+    /// Guards with a token, or lets everybody in.
+    pub fn new(token: Option<Token>) -> Guard {
+        Guard { token }
+    }
+}
+
+impl tonic::service::Interceptor for Guard {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let Some(token) = &self.token else { return Ok(request) };
+        let header = request.metadata().get("authorization").map_or(&b""[..], |value| value.as_bytes());
+        match token.is_in(header) {
+            true => Ok(request),
+            // One answer for a missing and a wrong token: a stranger learns nothing.
+            false => Err(CallError::Unauthenticated.into()),
+        }
+    }
+}
+
+/// The control plane of one server.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    identity: Identity,
+    db: Arc<Db>,
+    git: Git,
+    git_children: Arc<Semaphore>,
+}
+
+/// Most git children at once.
+const GIT_CHILDREN_MAX: usize = 64;
+
+impl Control {
+    /// Answers from these parts.
+    pub fn new(identity: Identity, db: Arc<Db>, git: Git) -> Control {
+        let git_children = Arc::new(Semaphore::new(GIT_CHILDREN_MAX));
+        Control { shared: Arc::new(Shared { identity, db, git, git_children }) }
+    }
+
+    /// Runs what blocks on a thread for it.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, CallError> {
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || work(&shared)).await.unwrap_or(Err(CallError::Panicked))
+    }
+}
+
+impl Shared {
+    /// Finds a repository that must be there.
+    fn repo(&self, name: &RepoName) -> Result<RepoRow, CallError> {
+        self.db.repo(name)?.ok_or_else(|| CallError::NoRepo(name.clone()))
+    }
+
+    /// Finds a repository, making it where it is not there.
+    ///
+    /// The row comes first: a crash before the bare repository is there leaves a name
+    /// without refs, and the next push goes on from that.
+    fn ensure_repo(&self, name: &RepoName) -> Result<RepoRow, CallError> {
+        let repo = self.db.ensure_repo(name, RepoId(rand::random()), now())?;
+        steps::reached(Step::RepoRegistered);
+        self.git.ensure(name)?;
+        Ok(repo)
+    }
+}
+
+/// Seconds since 1970 UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl control_server::Control for Control {
+    type ProveStream = ReceiverStream<Result<proto::ProveReply, Status>>;
+    type GitStream = ReceiverStream<Result<proto::GitReply, Status>>;
+    type DataStream = ReceiverStream<Result<proto::DataReply, Status>>;
+
+    async fn hello(&self, request: Request<proto::HelloRequest>) -> Answer<proto::HelloReply> {
+        let request = request.into_inner();
+        let version = versions::common(&request.versions).ok_or(CallError::Version)?;
+        let name = RepoName::new(&request.repo).map_err(CallError::Name)?;
+        let repo = self.blocking(move |shared| Ok(shared.db.repo(&name)?)).await?;
+        Ok(Response::new(proto::HelloReply {
+            version,
+            server: concat!("ditsd ", env!("CARGO_PKG_VERSION")).to_owned(),
+            server_id: self.shared.identity.server_id.to_vec().into(),
+            repo_id: repo.map_or_else(Vec::new, |repo| repo.id.0.to_vec()).into(),
+            quic_port: 0,
+        }))
+    }
+
+    async fn held(&self, _request: Request<proto::HeldRequest>) -> Answer<proto::HeldReply> {
+        Err(CallError::NotServed.into())
+    }
+
+    async fn missing(&self, _request: Request<proto::MissingRequest>) -> Answer<proto::MissingReply> {
+        Err(CallError::NotServed.into())
+    }
+
+    async fn prove(&self, _request: Request<proto::ProveRequest>) -> Answer<Self::ProveStream> {
+        Err(CallError::NotServed.into())
+    }
+
+    async fn manifests(&self, _request: Request<proto::ManifestsRequest>) -> Answer<proto::ManifestsReply> {
+        Err(CallError::NotServed.into())
+    }
+
+    async fn open_data(&self, _request: Request<proto::OpenDataRequest>) -> Answer<proto::OpenDataReply> {
+        Err(CallError::NotServed.into())
+    }
+
+    async fn git(&self, request: Request<Streaming<proto::GitRequest>>) -> Answer<Self::GitStream> {
+        Ok(Response::new(git::tunnel(self, request.into_inner()).await?))
+    }
+
+    async fn data(&self, _request: Request<Streaming<proto::DataRequest>>) -> Answer<Self::DataStream> {
+        Err(CallError::NotServed.into())
+    }
+}

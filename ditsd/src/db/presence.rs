@@ -1,0 +1,53 @@
+//! Which items a repository has although another one's pack holds them.
+//!
+//! **For:** storing an item once, without telling one repository what another has.
+//!
+//! **Must hold:** a row is written only after the repository's own client has sent the
+//! item's bytes and they matched its name. `docs/decisions/0015-presence-by-domain.md`.
+
+use dits_core::item::ItemId;
+use rusqlite::params;
+
+use super::{Db, DbError, RepoKey};
+
+impl Db {
+    /// Returns true if there is a row for this item.
+    pub fn has_presence(&self, repo: RepoKey, id: &ItemId) -> Result<bool, DbError> {
+        self.read(|connection| {
+            let select = "SELECT 1 FROM presence WHERE repo = ?1 AND kind = ?2 AND hash = ?3";
+            connection.prepare_cached(select)?.exists(params![repo.0, id.kind as u8, id.hash])
+        })
+    }
+
+    /// Records items that the repository's client sent and another repository's pack holds.
+    pub fn record_presence(&self, repo: RepoKey, ids: &[ItemId]) -> Result<(), DbError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.write(|connection| {
+            let insert = "INSERT INTO presence (repo, kind, hash) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+            let mut statement = connection.prepare_cached(insert)?;
+            ids.iter().try_for_each(|id| statement.execute(params![repo.0, id.kind as u8, id.hash]).map(|_| ()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::with_repo;
+    use crate::db::RepoId;
+    use dits_core::hash::{ChunkHash, SpanHash};
+    use dits_core::item::ItemId;
+    use dits_core::repo_path::RepoName;
+
+    #[test]
+    fn presence_is_of_one_kind_in_one_repository() {
+        let (_dir, db, film) = with_repo();
+        let other = db.ensure_repo(&RepoName::new("other").unwrap(), RepoId([9; 16]), 1).unwrap();
+        let chunk = ItemId::from(ChunkHash::from_bytes([1; 32]));
+        db.record_presence(film.key, &[chunk, chunk]).unwrap();
+        assert!(db.has_presence(film.key, &chunk).unwrap());
+        assert!(!db.has_presence(other.key, &chunk).unwrap());
+        assert!(!db.has_presence(film.key, &SpanHash::from_bytes([1; 32]).into()).unwrap());
+    }
+}

@@ -1,0 +1,107 @@
+//! The Git side of the server: bare repositories, and the `git` program run on them.
+//!
+//! **For:** hosting, and the check before a ref moves.
+//!
+//! **May touch:** `repos/` and `unfinished/` in the server root; child processes.
+//!
+//! **Must hold:**
+//! - a git child sees the settings given here and nothing of the server's environment;
+//! - a child whose client went away ends.
+
+mod bare;
+mod session;
+
+use std::path::{Path, PathBuf};
+
+pub use session::{Pipes, Service, Session};
+
+use crate::root::Root;
+
+/// Runs git on the repositories of one root.
+#[derive(Debug, Clone)]
+pub struct Git {
+    root: Root,
+}
+
+/// Why the Git side did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// The `git` program could not be started.
+    #[error("cannot start git")]
+    Start(#[source] std::io::Error),
+    /// A child ended badly.
+    #[error("git {command} failed: {message}")]
+    Failed {
+        /// What it was to do.
+        command: &'static str,
+        /// What it printed.
+        message: String,
+    },
+    /// A file or directory could not be made, moved or removed.
+    #[error("cannot {what} {path}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There is something in the way of a repository.
+    #[error("{0} is in the way of a repository")]
+    InTheWay(PathBuf),
+}
+
+impl Git {
+    /// Uses the repositories of `root`.
+    pub fn new(root: Root) -> Git {
+        Git { root }
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> GitError {
+    let path = path.to_owned();
+    move |source| GitError::Io { what, path, source }
+}
+
+/// Settings for every git child. A repository's own config file holds nothing of the kind,
+/// so that a root can move and later versions can change their minds.
+fn settings(root: &Root, repo: &Path) -> Vec<String> {
+    let hooks = format!("core.hooksPath={}", root.hooks().display());
+    let owner = format!("safe.directory={}", repo.display());
+    let fixed = [
+        // Malformed objects do harm to those who fetch them. What is ignored is harmless and
+        // stands in old histories everywhere.
+        "transfer.fsckObjects=true",
+        "receive.fsck.badTimezone=ignore",
+        "receive.fsck.missingSpaceBeforeDate=ignore",
+        "receive.fsck.zeroPaddedFilemode=ignore",
+        "receive.advertiseAtomic=true",
+        "receive.advertisePushOptions=true",
+        // Moving the default branch of a bare repository away is for its owner to decide.
+        "receive.denyDeleteCurrent=warn",
+        // Partial clones fetch what they left out by its name.
+        "uploadpack.allowFilter=true",
+        "uploadpack.allowAnySHA1InWant=true",
+        // A server never runs a filter: a pointer stays a pointer.
+        "filter.dits.process=",
+        "filter.dits.clean=",
+        "filter.dits.smudge=",
+        "filter.dits.required=false",
+    ];
+    let all = fixed.into_iter().map(str::to_owned).chain([hooks, owner]);
+    all.flat_map(|setting| ["-c".to_owned(), setting]).collect()
+}
+
+/// The environment of every git child.
+fn environment(root: &Root) -> Vec<(&'static str, std::ffi::OsString)> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    vec![
+        ("PATH", path),
+        ("HOME", root.unfinished().into()),
+        ("LC_ALL", "C.UTF-8".into()),
+        ("GIT_CONFIG_NOSYSTEM", "1".into()),
+        ("GIT_CONFIG_GLOBAL", "/dev/null".into()),
+        ("GIT_TERMINAL_PROMPT", "0".into()),
+    ]
+}

@@ -1,0 +1,132 @@
+//! Bare repositories: made whole, removed whole.
+//!
+//! **For:** the first push to a name, and `ditsd repo`.
+//!
+//! **Must hold:** a repository has its name only once it is complete.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use dits_core::repo_path::RepoName;
+use dits_core::steps::{self, Step};
+
+use super::{Git, GitError, environment, failed};
+
+impl Git {
+    /// Where the repository of this name is or would be.
+    pub fn path(&self, name: &RepoName) -> PathBuf {
+        name.below(&self.root.repos())
+    }
+
+    /// Returns true if the repository is there.
+    pub fn exists(&self, name: &RepoName) -> bool {
+        self.path(name).join("HEAD").is_file()
+    }
+
+    /// Makes the repository if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`GitError`] if git or the file system refuses.
+    pub fn ensure(&self, name: &RepoName) -> Result<(), GitError> {
+        if self.exists(name) {
+            return Ok(());
+        }
+        let path = self.path(name);
+        let unfinished = self.unfinished("new");
+        self.init(&unfinished)?;
+        let parent = path.parent().expect("a repository is below the directory of all");
+        fs::create_dir_all(parent).map_err(failed("make", parent))?;
+        match fs::rename(&unfinished, &path) {
+            Ok(()) => {
+                steps::reached(Step::RepoCreated);
+                sync_dir(parent)
+            }
+            Err(error) => {
+                let _ = fs::remove_dir_all(&unfinished);
+                // Two first pushes at once: the other one has made it.
+                match error.kind() {
+                    _ if self.exists(name) => Ok(()),
+                    ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                        Err(GitError::InTheWay(path))
+                    }
+                    _ => Err(failed("make", &path)(error)),
+                }
+            }
+        }
+    }
+
+    /// Takes the repository's name away, and gives back where it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`GitError`] if the file system refuses.
+    pub fn set_aside(&self, name: &RepoName) -> Result<Option<PathBuf>, GitError> {
+        let path = self.path(name);
+        let aside = self.unfinished("removed");
+        match fs::rename(&path, &aside) {
+            Ok(()) => {
+                sync_dir(path.parent().expect("a repository is below the directory of all")).map(|()| Some(aside))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("remove", &path)(error)),
+        }
+    }
+
+    fn init(&self, path: &Path) -> Result<(), GitError> {
+        let mut command = Command::new("git");
+        command.env_clear().envs(environment(&self.root)).current_dir(self.root.unfinished());
+        command.args(["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template="]).arg(path);
+        let output = command.stdin(Stdio::null()).output().map_err(GitError::Start)?;
+        match output.status.success() {
+            true => Ok(()),
+            false => {
+                let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Err(GitError::Failed { command: "init", message })
+            }
+        }
+    }
+
+    fn unfinished(&self, what: &str) -> PathBuf {
+        self.root.unfinished().join(format!("{what}-{:016x}.git", rand::random::<u64>()))
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), GitError> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    #[test]
+    fn repositories_are_made_once_and_removed_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = Git::new(Root::create(dir.path()).unwrap());
+        let (film, nested) = (RepoName::new("film").unwrap(), RepoName::new("film/take").unwrap());
+        for name in [&film, &nested] {
+            assert!(!git.exists(name));
+            git.ensure(name).unwrap();
+            git.ensure(name).unwrap();
+            assert!(git.exists(name));
+        }
+        let aside = git.set_aside(&film).unwrap().unwrap();
+        assert!(aside.join("HEAD").is_file());
+        assert!(!git.exists(&film) && git.exists(&nested));
+        assert_eq!(git.set_aside(&film).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_in_the_way_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = Git::new(Root::create(dir.path()).unwrap());
+        let film = RepoName::new("film").unwrap();
+        fs::create_dir_all(git.path(&film).join("notes")).unwrap();
+        assert!(matches!(git.ensure(&film), Err(GitError::InTheWay(_))));
+        assert!(git.path(&film).join("notes").is_dir());
+    }
+}
