@@ -1,2 +1,33 @@
-//! stub
-fn main() {}
+//! The porcelain of Dits: `git dits …`.
+//!
+//! **For:** people. It reads a command line, calls the library and reports.
+//!
+//! **May touch:** whatever its commands name in their own headers.
+//!
+//! **Must hold:** facts go to standard output, every other word to standard error, and the
+//! exit status is one of those that each help text ends with.
+
+mod attributes_file;
+mod commands;
+mod filter_config;
+mod git;
+mod here;
+mod hook_files;
+mod media_files;
+mod out;
+mod presets;
+mod programs;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    report::report_panics();
+    #[cfg(debug_assertions)]
+    if let Ok(request) = std::env::var("DITS_STOP_AT") {
+        dits_core::steps::stop_at(&request);
+    }
+    report::end(commands::Command::parse().run())
+}

@@ -1,0 +1,51 @@
+//! The commands, one file each: its arguments, whose comments are the help, and `run`.
+//!
+//! **For:** dispatching.
+//!
+//! **May touch:** nothing itself.
+//!
+//! **Must hold:** verbs and flags are those of `git lfs` where the meaning is the same.
+
+mod env;
+mod hook;
+mod install;
+mod track;
+mod uninstall;
+mod untrack;
+
+use clap::{Parser, Subcommand};
+
+use crate::report::{EXIT_STATUSES, Failure};
+
+/// Git for media: keeps large files out of Git's history and at everybody's hand
+#[derive(Parser)]
+#[command(name = "git dits", bin_name = "git dits", version, after_help = EXIT_STATUSES, subcommand_required = true)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+pub struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Install(install::Args),
+    Uninstall(uninstall::Args),
+    Track(track::Args),
+    Untrack(untrack::Args),
+    Env(env::Args),
+    Hook(hook::Args),
+}
+
+impl Command {
+    /// Runs the command that was asked for.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Install(args) => install::run(&args),
+            Verb::Uninstall(args) => uninstall::run(&args),
+            Verb::Track(args) => track::run(&args),
+            Verb::Untrack(args) => untrack::run(&args),
+            Verb::Env(args) => env::run(&args),
+            Verb::Hook(args) => hook::run(args),
+        }
+    }
+}
