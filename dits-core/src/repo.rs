@@ -15,6 +15,8 @@ pub mod environment;
 pub mod fetch_patterns;
 pub mod git_config;
 pub mod git_program;
+pub mod stores;
+pub mod unsynced;
 
 use std::path::{Path, PathBuf};
 

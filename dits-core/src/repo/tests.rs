@@ -190,3 +190,38 @@ fn a_committed_address_counts_only_once_confirmed() {
     assert_eq!(decide(Some(a), None, Some(b)), UrlDecision::Use(url(a)));
     assert_eq!(decide(Some(a), Some(a), Some(b)), UrlDecision::Changed { confirmed: url(a), committed: url(b) });
 }
+
+#[test]
+fn stores_of_alternates_and_local_remotes_are_read_too() {
+    use super::stores::{open_sources, other_store_options, store_options};
+    use crate::store::{Sharing, Store};
+
+    let sandbox = Sandbox::new();
+    sandbox.repo();
+    sandbox.git("repo", &["commit", "--quiet", "--allow-empty", "-m", "first"]);
+    let origin = sandbox.discover("repo");
+    let own = store_options(&origin, &origin.settings().expect("good settings"));
+    assert_eq!(own.dir, sandbox.path("repo/.git/dits"));
+    Store::open(own.clone()).expect("a store");
+    sandbox.git("", &["clone", "--quiet", "--shared", "repo", "clone"]);
+    std::fs::create_dir_all(sandbox.path("nas/dits")).expect("folders");
+    let nas = format!("dits::{}", sandbox.path("nas").display());
+    sandbox.git("clone", &["remote", "add", "nas", &nas]);
+    sandbox.git("clone", &["remote", "add", "far", "host:repo"]);
+
+    let clone = sandbox.discover("clone");
+    let settings = clone.settings().expect("good settings");
+    let others = other_store_options(&clone, &settings);
+    let dirs: Vec<_> = others.iter().map(|options| options.dir.clone()).collect();
+    assert_eq!(dirs, [sandbox.path("repo/.git/dits"), sandbox.path("nas/dits")]);
+    assert_eq!((others[0].sharing, others[1].sharing), (Sharing::Machine, Sharing::Network));
+    assert!(others[1].index.starts_with(sandbox.path("home/.cache/dits/index")));
+    open_sources(&clone, &settings).expect("what cannot be used is left out");
+
+    sandbox.git("repo", &["config", "dits.storage", sandbox.path("shared").to_str().expect("text")]);
+    std::fs::create_dir(sandbox.path("shared")).expect("a folder");
+    Store::open(store_options(&sandbox.discover("repo"), &sandbox.discover("repo").settings().expect("settings")))
+        .expect("a store");
+    let others = other_store_options(&clone, &settings);
+    assert_eq!(others[0].dir, sandbox.path("shared"));
+}

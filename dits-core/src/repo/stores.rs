@@ -1,0 +1,121 @@
+//! Which stores a repository writes to and reads from.
+//!
+//! **For:** every program that opens a store because of a repository.
+//!
+//! **May touch:** git's files, read only; the stores' folders.
+//!
+//! **Must hold:** only the repository's own store is ever written to. A store that is not there
+//! or cannot be used hides nothing that another one has.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use super::config::Settings;
+use super::environment::Environment;
+use super::{Repository, bytes_to_path};
+use crate::remote_url::RemoteUrl;
+use crate::store::{Sharing, Sources, Store, StoreError, StoreOptions};
+
+/// The folder of a store inside a git directory or beside a `dits::` remote's objects.
+pub const STORE_DIR: &str = "dits";
+/// The index inside a store's folder that is on a disk of this machine.
+pub const INDEX_FILE: &str = "index.sqlite";
+/// Alternates of alternates are followed this far, as by git.
+const ALTERNATES_DEPTH_MAX: usize = 5;
+
+/// The repository's own store: `dits.storage`, else the folder in its common git directory.
+pub fn store_options(repo: &Repository, settings: &Settings) -> StoreOptions {
+    let dir = settings.storage.clone().unwrap_or_else(|| repo.common_dir().join(STORE_DIR));
+    on_this_machine(dir)
+}
+
+/// The stores that a repository may read besides its own: those of alternates and of remotes
+/// on a local path.
+pub fn other_store_options(repo: &Repository, settings: &Settings) -> Vec<StoreOptions> {
+    let own = store_options(repo, settings).dir;
+    let mut seen = HashSet::from([identity(&own)]);
+    let mut others = Vec::new();
+    for objects in alternates(repo) {
+        others.extend(objects.parent().and_then(|git_dir| store_of(git_dir, repo.env())));
+    }
+    for remote in repo.remotes() {
+        let text = remote.url.to_str_lossy();
+        others.extend(match RemoteUrl::parse(&text) {
+            Ok(RemoteUrl::Path(path)) => on_a_share(&path, repo.env()),
+            Ok(RemoteUrl::Server { .. }) => None,
+            Err(_) => local_git_dir(repo, &text).and_then(|git_dir| store_of(&git_dir, repo.env())),
+        });
+    }
+    others.retain(|options| options.dir.is_dir() && seen.insert(identity(&options.dir)));
+    others
+}
+
+/// Opens the repository's own store and the others that are there.
+///
+/// # Errors
+///
+/// [`StoreError`] if its own store cannot be used. Another one that cannot is left out.
+pub fn open_sources(repo: &Repository, settings: &Settings) -> Result<Sources, StoreError> {
+    let own = Store::open(store_options(repo, settings))?;
+    let others = other_store_options(repo, settings).into_iter();
+    Ok(Sources::new(own, others.filter_map(|options| Store::open_existing(options).ok().flatten()).collect()))
+}
+
+/// The store of the bare repository at `path` that a `dits::` address names. Its index is in
+/// the user's cache folder, since locks on a share cannot be trusted; `None` without a home.
+pub fn on_a_share(path: &Path, env: &Environment) -> Option<StoreOptions> {
+    let dir = path.join(STORE_DIR);
+    let name = blake3::hash(identity(&dir).as_os_str().as_encoded_bytes()).to_hex();
+    let index = env.cache_dir()?.join("index").join(format!("{name}.sqlite"));
+    Some(StoreOptions { dir, index, sharing: Sharing::Network })
+}
+
+fn on_this_machine(dir: PathBuf) -> StoreOptions {
+    StoreOptions { index: dir.join(INDEX_FILE), dir, sharing: Sharing::Machine }
+}
+
+/// The store of another repository at hand, by that repository's own settings.
+fn store_of(git_dir: &Path, env: &Environment) -> Option<StoreOptions> {
+    let repo = Repository::at(git_dir, env).ok()?;
+    let options = store_options(&repo, &repo.settings().ok()?);
+    // A store without an index of its own belongs to a `dits::` remote.
+    if options.index.exists() { Some(options) } else { on_a_share(options.dir.parent()?, env) }
+}
+
+/// The object directories that git reads besides the repository's own.
+fn alternates(repo: &Repository) -> Vec<PathBuf> {
+    let from_env = repo.env().get("GIT_ALTERNATE_OBJECT_DIRECTORIES").unwrap_or_default();
+    let mut found: Vec<PathBuf> = std::env::split_paths(from_env).filter(|dir| dir.is_absolute()).collect();
+    let mut level = vec![repo.objects_dir()];
+    for _ in 0..ALTERNATES_DEPTH_MAX {
+        level = level.iter().flat_map(|objects| alternates_in(objects)).collect();
+        level.retain(|dir| !found.contains(dir));
+        found.extend(level.iter().cloned());
+    }
+    found
+}
+
+fn alternates_in(objects: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read(objects.join("info/alternates")).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    lines.map(|line| objects.join(bytes_to_path(line))).filter_map(|dir| std::fs::canonicalize(dir).ok()).collect()
+}
+
+/// The git directory that a remote's address names, if it is a path on this machine.
+fn local_git_dir(repo: &Repository, url: &str) -> Option<PathBuf> {
+    let path = match url.strip_prefix("file://") {
+        Some(path) => PathBuf::from(path),
+        // `host:path` is another machine; git looks for the colon before the first slash too.
+        None if url.split('/').next().is_some_and(|first| first.contains(':')) => return None,
+        None => repo.work_tree().unwrap_or(repo.git_dir()).join(url),
+    };
+    let candidates = [path.join(".git"), path.clone(), path.with_added_extension("git")];
+    candidates.into_iter().find(|dir| dir.join("objects").is_dir() || dir.is_file())
+}
+
+/// What tells two spellings of one folder from two folders.
+fn identity(dir: &Path) -> PathBuf {
+    std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())
+}
