@@ -12,6 +12,7 @@
 
 pub mod cutter;
 pub mod fastcdc;
+pub mod hashing;
 pub mod segment;
 pub mod tree_hasher;
 

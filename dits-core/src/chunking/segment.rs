@@ -41,6 +41,11 @@ impl Segment {
         self.edges.binary_search(&at).ok()
     }
 
+    /// Where the chunk with the number `index` starts; for the number behind the last, where that one ends.
+    pub fn start_of(&self, index: usize) -> usize {
+        self.edges[index]
+    }
+
     /// Where the last chunk ends.
     pub fn end(&self) -> usize {
         *self.edges.last().expect("the first edge is always there")

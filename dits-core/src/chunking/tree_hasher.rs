@@ -91,6 +91,17 @@ impl TreeHasher {
         });
     }
 
+    /// Takes blocks that were hashed elsewhere: the values of all but the last, and the last.
+    ///
+    /// What was pushed before must end with a whole block.
+    pub fn adopt(&mut self, values: Vec<ChainingValue>, last: BlockHasher, sink: impl FnMut(Page)) {
+        if last.hashed_len == 0 {
+            return;
+        }
+        let own = std::mem::replace(&mut self.blocks, last);
+        own.last_value().into_iter().chain(values).filter_map(|value| self.tree.push(value)).for_each(sink);
+    }
+
     /// Ends the stream, and hands the page that the last block may complete to `sink`.
     pub fn finish(mut self, mut sink: impl FnMut(Page)) -> Hashed {
         if let Some(page) = self.blocks.last_value().and_then(|value| self.tree.push(value)) {
