@@ -10,7 +10,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 4 operations | `operations` |
+//! | 4 operations | [`operations`] |
 //! | 3 remote | `remote` |
 //! | 2 local disk | `store`, `repo` |
 //! | 1 pure bytes | [`item`], [`chunking`], [`media`], [`pointer`], [`manifest`], [`pack_format`], [`codec`], `wire` |
@@ -40,3 +40,6 @@ pub mod store;
 
 #[cfg(feature = "remote")]
 pub mod remote;
+
+#[cfg(feature = "disk")]
+pub mod operations;

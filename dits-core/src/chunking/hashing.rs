@@ -44,11 +44,9 @@ impl HashedBlock {
         tile(&self.seam_entries, &self.seam).chain(tile(&self.entries, &self.block[self.entries_start..]))
     }
 
-    /// Gives the block's buffer back, empty, for another block.
-    pub fn into_buffer(self) -> Vec<u8> {
-        let mut buffer = self.block;
-        buffer.clear();
-        buffer
+    /// Gives the block back as it was pushed.
+    pub fn into_block(self) -> Vec<u8> {
+        self.block
     }
 
     fn take(&mut self, chunk: Chunk<'_>) {

@@ -1,0 +1,9 @@
+//! Operations: what the layers below do together.
+//!
+//! **For:** the programs, which call one of these for what their user asked.
+//!
+//! **May touch:** what the layers below may.
+//!
+//! **Must hold:** nothing here speaks SQL, a wire protocol or Git by itself.
+
+pub mod clean;

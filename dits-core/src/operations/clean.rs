@@ -1,0 +1,298 @@
+//! Clean: a file's content goes into the store, its pointer comes out.
+//!
+//! **For:** what `git add`, `git status` and `git diff` ask of the filter.
+//!
+//! **May touch:** the store, through the one writer that it is handed; threads for hashing
+//! a long file.
+//!
+//! **Must hold:**
+//! - a pointer is returned only when every item that it stands for is in the store and
+//!   written down (`PackWriter::commit`);
+//! - the order of writes is chunks, spans, pages, manifest;
+//! - what the store has is not written again, so a clean with nothing new writes nothing;
+//! - memory is bounded, whatever the length of the file.
+
+mod hashing;
+mod recipe;
+#[cfg(test)]
+mod tests;
+
+use crate::chunking::hashing::HashedBlock;
+use crate::chunking::tree_hasher::Hashed;
+use crate::codec::Encoder;
+use crate::item::ItemId;
+use crate::limits;
+use crate::manifest::span::ChunkEntry;
+use crate::manifest::{ManifestError, block_tree::Page};
+use crate::pointer::{self, Pointer, Reading};
+use crate::store::{NewItem, PackWriter, Sources, StoreError, WriteError};
+use hashing::Hashing;
+pub use hashing::hash_two;
+use recipe::Recipe;
+
+/// How a file is cleaned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanOptions {
+    /// Threads that hash a long file beside the calling one: 1 or 2.
+    pub hash_threads: usize,
+}
+
+impl Default for CleanOptions {
+    fn default() -> CleanOptions {
+        CleanOptions { hash_threads: 1 }
+    }
+}
+
+/// What was done to the store for one file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CleanStats {
+    /// Chunks that the file has.
+    pub chunk_count: u64,
+    /// Those of them that the store did not have.
+    pub new_chunk_count: u64,
+    /// Stored bytes of all items that the store did not have.
+    pub new_bytes: u64,
+}
+
+/// What a content became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The empty file, which is stored as itself.
+    Empty,
+    /// The content is a valid pointer and stays as it is.
+    AlreadyPointer(Vec<u8>),
+    /// The content is in the store, and this stands for it.
+    Stored(Pointer),
+}
+
+impl Outcome {
+    /// The bytes that Git is to store.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Outcome::Empty => Vec::new(),
+            Outcome::AlreadyPointer(bytes) => bytes.clone(),
+            Outcome::Stored(pointer) => pointer.to_string().into_bytes(),
+        }
+    }
+}
+
+/// Something that is no failure, but that the user should hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CleanWarning {
+    /// A valid pointer has something behind it, and was stored as content.
+    #[error("begins with a Dits pointer but has more behind it; it was stored as content")]
+    PointerWithMore,
+    /// A pointer of a later version was stored as content.
+    #[error("looks like a Dits pointer of a version that this program does not know; it was stored as content")]
+    UnknownPointerVersion,
+}
+
+/// What cleaning gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleaned {
+    /// What the content became.
+    pub outcome: Outcome,
+    /// What was done for it.
+    pub stats: CleanStats,
+    /// What the user should hear.
+    pub warning: Option<CleanWarning>,
+}
+
+/// Why a content could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanError {
+    /// Nothing longer can be described.
+    #[error("the file is longer than {} bytes", limits::FILE_LEN_MAX)]
+    TooLong,
+    /// The store could not be asked.
+    #[error("cannot look up {id} in the store")]
+    LookUp {
+        /// What was looked for.
+        id: ItemId,
+        /// Why not.
+        source: StoreError,
+    },
+    /// An item could not be written.
+    #[error("cannot write {id} to the store")]
+    Write {
+        /// What was written.
+        id: ItemId,
+        /// Why not.
+        source: WriteError,
+    },
+    /// What was written could not be made visible.
+    #[error("cannot complete the write to the store")]
+    Commit(#[source] WriteError),
+    /// The file has more parts than a manifest can name.
+    #[error("the file cannot be described by a manifest")]
+    Manifest(#[source] ManifestError),
+    /// An earlier failure left this file incomplete.
+    #[error("the file was given up after an earlier failure")]
+    GivenUp,
+}
+
+/// Cleans one file.
+///
+/// Shape: blocks of any length in, in file order, then [`Cleaner::finish`]. Blocks of
+/// 4 MiB (any multiple of 1 MiB) are fastest; they are owned so that another thread can
+/// read the next one meanwhile, and [`Cleaner::spent_block`] gives them back.
+pub struct Cleaner<'s, 'w> {
+    hashing: Hashing,
+    storing: Storing<'s, 'w>,
+    /// The first bytes, enough to tell a pointer.
+    head: Vec<u8>,
+    len: u64,
+    spent: Vec<Vec<u8>>,
+    has_failed: bool,
+}
+
+/// Buffers that are kept for the caller.
+const SPENT_MAX: usize = 4;
+
+impl<'s, 'w> Cleaner<'s, 'w> {
+    /// Starts a file. What `known` has is not written again; all else goes to `writer`.
+    ///
+    /// `known` must hold only stores that stay as long as the writer's own: a chunk that is
+    /// there is relied on.
+    pub fn new(known: &'w Sources, writer: &'w mut PackWriter<'s>, options: CleanOptions) -> Cleaner<'s, 'w> {
+        Cleaner {
+            hashing: Hashing::new(options.hash_threads),
+            storing: Storing { known, writer, encoder: None, stats: CleanStats::default(), recipe: Recipe::default() },
+            head: Vec::new(),
+            len: 0,
+            spent: Vec::new(),
+            has_failed: false,
+        }
+    }
+
+    /// Takes the next block of the content.
+    ///
+    /// # Errors
+    ///
+    /// [`CleanError`]; the file is then given up, and every later call fails too.
+    pub fn push(&mut self, block: Vec<u8>) -> Result<(), CleanError> {
+        if self.has_failed {
+            return Err(CleanError::GivenUp);
+        }
+        let head_left = (limits::POINTER_LEN_MAX + 1 - self.head.len()).min(block.len());
+        self.head.extend_from_slice(&block[..head_left]);
+        self.len += block.len() as u64;
+        let pushed = match self.len <= limits::FILE_LEN_MAX {
+            true => self.hash_and_store(block),
+            false => Err(CleanError::TooLong),
+        };
+        self.has_failed = pushed.is_err();
+        pushed
+    }
+
+    /// A buffer that was pushed and is needed no more, empty, for the caller to fill again.
+    pub fn spent_block(&mut self) -> Option<Vec<u8>> {
+        self.spent.pop()
+    }
+
+    /// Ends the content. What it became is in the store when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`CleanError`]; items that were written by then stay in the store and are found again.
+    pub fn finish(mut self) -> Result<Cleaned, CleanError> {
+        if self.has_failed {
+            return Err(CleanError::GivenUp);
+        }
+        let done = |outcome| Cleaned { outcome, stats: CleanStats::default(), warning: None };
+        if self.len == 0 {
+            return Ok(done(Outcome::Empty));
+        }
+        let warning = match pointer::read(&self.head) {
+            Reading::Pointer(_) if self.head.len() <= limits::POINTER_LEN_MAX => {
+                return Ok(done(Outcome::AlreadyPointer(self.head)));
+            }
+            Reading::Pointer(_) | Reading::PointerWithMore => Some(CleanWarning::PointerWithMore),
+            Reading::UnknownVersion => Some(CleanWarning::UnknownPointerVersion),
+            Reading::Content => None,
+        };
+        while let Some(block) = self.hashing.wait_for_block() {
+            self.storing.store(&block)?;
+        }
+        let (last, hashed) = self.hashing.finish();
+        self.storing.store(&last)?;
+        let (pointer, stats) = self.storing.finish(hashed, self.len)?;
+        Ok(Cleaned { outcome: Outcome::Stored(pointer), stats, warning })
+    }
+
+    fn hash_and_store(&mut self, block: Vec<u8>) -> Result<(), CleanError> {
+        let mut next = self.hashing.push(block);
+        while let Some(block) = next {
+            self.storing.store(&block)?;
+            if self.spent.len() < SPENT_MAX {
+                let mut spent = block.into_block();
+                spent.clear();
+                self.spent.push(spent);
+            }
+            next = self.hashing.take_block();
+        }
+        Ok(())
+    }
+}
+
+/// The storing half: asks what is known, encodes and writes what is not.
+struct Storing<'s, 'w> {
+    known: &'w Sources,
+    writer: &'w mut PackWriter<'s>,
+    encoder: Option<Encoder>,
+    stats: CleanStats,
+    recipe: Recipe,
+}
+
+impl Storing<'_, '_> {
+    fn store(&mut self, block: &HashedBlock) -> Result<(), CleanError> {
+        for (entry, bytes) in block.chunks() {
+            self.store_chunk(entry, bytes)?;
+        }
+        block.pages.iter().try_for_each(|page| self.store_page(page))
+    }
+
+    fn store_chunk(&mut self, entry: ChunkEntry, bytes: &[u8]) -> Result<(), CleanError> {
+        self.stats.chunk_count += 1;
+        if self.put(entry.hash.into(), bytes)? {
+            self.stats.new_chunk_count += 1;
+        }
+        match self.recipe.push(entry) {
+            Some(span) => self.put(span.hash().into(), &span.encode()).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn store_page(&mut self, page: &Page) -> Result<(), CleanError> {
+        match &page.bytes {
+            Some(bytes) => self.put(page.value.into(), bytes).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self, hashed: Hashed, len: u64) -> Result<(Pointer, CleanStats), CleanError> {
+        let described = std::mem::take(&mut self.recipe).finish(hashed, len)?;
+        if let Some(span) = &described.last_span {
+            self.put(span.hash().into(), &span.encode())?;
+        }
+        if let Some(page) = &described.last_page {
+            self.store_page(page)?;
+        }
+        let manifest = described.manifest.encode();
+        self.put(described.manifest.hash().into(), &manifest)?;
+        self.writer.commit().map_err(CleanError::Commit)?;
+        Ok((described.manifest.pointer(), self.stats))
+    }
+
+    /// Writes an item unless it is known. Returns true if it was written.
+    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<bool, CleanError> {
+        if self.known.has(&id).map_err(|source| CleanError::LookUp { id, source })? {
+            return Ok(false);
+        }
+        let (codec, stored) = self.encoder.get_or_insert_with(Encoder::new).encode(plain);
+        let item = NewItem { id, codec, plain_len: plain.len() as u32, stored };
+        self.writer.put(item).map_err(|source| CleanError::Write { id, source })?;
+        self.stats.new_bytes += stored.len() as u64;
+        Ok(true)
+    }
+}

@@ -1,0 +1,261 @@
+use super::*;
+use crate::hash::FileHash;
+use crate::item::ItemKind;
+use crate::manifest::span::Span;
+use crate::manifest::{Layout, Manifest};
+use crate::pack_format::Domain;
+use crate::store::{Sharing, Store, StoreOptions};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+const MIB: usize = 1 << 20;
+
+struct World {
+    dir: TempDir,
+    sources: Sources,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let sources = open(&dir);
+    World { dir, sources }
+}
+
+fn open(dir: &TempDir) -> Sources {
+    let store = dir.path().join("store");
+    let options = StoreOptions { index: store.join("index.sqlite"), dir: store, sharing: Sharing::Machine };
+    Sources::new(Store::open(options).expect("a new store"), Vec::new())
+}
+
+impl World {
+    fn clean(&self, content: &[u8], block_len: usize, hash_threads: usize) -> Result<Cleaned, CleanError> {
+        let mut writer = self.sources.own().writer(Domain::LOCAL);
+        let mut cleaner = Cleaner::new(&self.sources, &mut writer, CleanOptions { hash_threads });
+        for block in content.chunks(block_len) {
+            let mut buffer = cleaner.spent_block().unwrap_or_default();
+            assert!(buffer.is_empty());
+            buffer.extend_from_slice(block);
+            cleaner.push(buffer)?;
+        }
+        cleaner.finish()
+    }
+
+    fn store(&self, content: &[u8]) -> (Pointer, CleanStats) {
+        let cleaned = self.clean(content, 4 * MIB, 2).expect("the store can be written");
+        match cleaned.outcome {
+            Outcome::Stored(pointer) => (pointer, cleaned.stats),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read(&self, id: ItemId) -> Vec<u8> {
+        let mut plain = Vec::new();
+        self.sources.read(&id, &mut plain).expect("the item is there");
+        plain
+    }
+
+    fn manifest(&self, pointer: &Pointer) -> Manifest {
+        let manifests = self.sources.manifests_of(&pointer.oid).expect("the store can be read");
+        let [only] = manifests.as_slice() else { panic!("{manifests:?}") };
+        Manifest::decode(&self.read((*only).into())).expect("a valid manifest")
+    }
+
+    fn entries(&self, manifest: &Manifest) -> Vec<ChunkEntry> {
+        match manifest.layout() {
+            Layout::Inline(entries) => entries.clone(),
+            Layout::Spans(spans) => spans
+                .iter()
+                .flat_map(|entry| {
+                    let span = Span::decode(&self.read(entry.hash.into())).expect("a valid span");
+                    assert_eq!(span.covers(), entry.covers);
+                    span.entries().to_vec()
+                })
+                .collect(),
+        }
+    }
+
+    /// Everything that a pointer stands for is there and leads back to the content.
+    fn check(&self, pointer: &Pointer, content: &[u8]) {
+        assert_eq!(*pointer, Pointer { oid: FileHash::of(content), size: content.len() as u64 });
+        let manifest = self.manifest(pointer);
+        let mut rest = content;
+        for entry in self.entries(&manifest) {
+            let (bytes, behind) = rest.split_at(entry.len as usize);
+            assert!(self.read(entry.hash.into()) == bytes);
+            rest = behind;
+        }
+        assert!(rest.is_empty());
+        let page_lens = content.chunks(limits::PAGE_COVERS as usize).map(|page| page.len().div_ceil(MIB));
+        for (value, blocks) in manifest.pages().iter().zip(page_lens) {
+            if blocks > 1 {
+                assert_eq!(self.read((*value).into()).len(), blocks * 32);
+            }
+        }
+    }
+}
+
+fn noise(seed: u8, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn files_of_every_size_class_come_back() {
+    let world = world();
+    let content = noise(1, 12 * MIB);
+    for len in [1, 99, 15 << 10, 16 << 10, 64 << 10, 256 << 10, MIB - 1, MIB, MIB + 1, 8 * MIB, 12 * MIB - 5] {
+        let (pointer, _) = world.store(&content[..len]);
+        world.check(&pointer, &content[..len]);
+    }
+}
+
+#[test]
+fn pages_are_stored_at_every_edge_of_256_mib() {
+    let world = world();
+    // Cheap content: one chunk again and again, but blocks that differ.
+    let mut content = vec![0; 257 * MIB];
+    content.chunks_mut(MIB).enumerate().for_each(|(number, block)| block[0] = number as u8);
+    for len in [255 * MIB, 256 * MIB, 256 * MIB + 1, 257 * MIB] {
+        let (pointer, _) = world.store(&content[..len]);
+        world.check(&pointer, &content[..len]);
+        assert_eq!(world.manifest(&pointer).pages().len(), len.div_ceil(256 * MIB));
+    }
+}
+
+#[test]
+fn spans_end_where_their_rule_says() {
+    let world = world();
+    let content = noise(2, 44 * MIB);
+    let (pointer, stats) = world.store(&content);
+    world.check(&pointer, &content);
+    assert!(stats.chunk_count > limits::SPAN_ENTRIES_MAX as u64);
+    let manifest = world.manifest(&pointer);
+    let Layout::Spans(spans) = manifest.layout() else { panic!("a file of many chunks has spans") };
+    let (last, others) = spans.split_last().expect("there are spans");
+    assert!(others.iter().all(|span| world.read(span.hash.into()).len() >= limits::SPAN_ENTRIES_MIN * 36));
+    assert!(!world.read(last.hash.into()).is_empty());
+}
+
+#[test]
+fn one_span_is_inlined_up_to_its_last_entry() {
+    // Constant runs give chunks of the greatest length, so the count is known.
+    for (chunk_count, is_inline) in [(127, true), (128, true), (511, true), (512, true), (513, false)] {
+        let mut recipe = Recipe::default();
+        let entry = ChunkEntry::new(crate::hash::ChunkHash::from_bytes([1; 32]), 1);
+        let spans: Vec<_> = (0..chunk_count).filter_map(|_| recipe.push(entry)).collect();
+        let hashed = Hashed::OneBlock(FileHash::of(b"x"));
+        let described = recipe.finish(hashed, chunk_count).expect("the parts fit");
+        assert_eq!(described.last_span.is_none(), is_inline, "{chunk_count}");
+        assert_eq!(spans.is_empty(), is_inline);
+        assert_eq!(matches!(described.manifest.layout(), Layout::Inline(_)), is_inline);
+    }
+}
+
+#[test]
+fn cleaning_again_writes_nothing() {
+    let world = world();
+    let content = noise(3, 20 * MIB);
+    let (pointer, first) = world.store(&content);
+    assert_eq!(first.new_chunk_count, first.chunk_count);
+    let again = World { sources: open(&world.dir), dir: world.dir };
+    let (same, second) = again.store(&content);
+    assert_eq!((same, second.new_chunk_count, second.new_bytes), (pointer, 0, 0));
+}
+
+#[test]
+fn an_edit_stores_little_more_than_itself() {
+    let world = world();
+    let mut content = noise(4, 40 * MIB);
+    world.store(&content);
+    content[17 * MIB..18 * MIB].copy_from_slice(&noise(5, MIB));
+    let (pointer, stats) = world.store(&content);
+    assert!(stats.new_bytes < 13 * MIB as u64 / 10, "{stats:?}");
+    world.check(&pointer, &content);
+    content.splice(3 * MIB..3 * MIB, noise(6, 1000));
+    let (pointer, stats) = world.store(&content);
+    assert!(stats.new_bytes < 300_000, "{stats:?}");
+    world.check(&pointer, &content);
+}
+
+#[test]
+fn the_empty_file_and_pointers_stay_as_they_are() {
+    let world = world();
+    let clean = |content: &[u8]| world.clean(content, 7, 1).expect("nothing fails");
+    assert_eq!(clean(b"").outcome, Outcome::Empty);
+    let pointer = Pointer { oid: FileHash::of(b"example"), size: 7 }.to_string();
+    assert_eq!(clean(pointer.as_bytes()).outcome, Outcome::AlreadyPointer(pointer.clone().into_bytes()));
+    assert_eq!(clean(pointer.as_bytes()).outcome.bytes(), pointer.as_bytes());
+    let written = std::fs::read_dir(world.dir.path().join("store/open")).map_or(0, Iterator::count);
+    assert_eq!(written, 0, "nothing was written for them");
+}
+
+#[test]
+fn what_only_looks_like_a_pointer_is_content_with_a_warning() {
+    let world = world();
+    let pointer = Pointer { oid: FileHash::of(b"example"), size: 7 }.to_string();
+    for (content, warning) in [
+        (format!("{pointer}more"), Some(CleanWarning::PointerWithMore)),
+        (format!("{pointer}{}", "more".repeat(100_000)), Some(CleanWarning::PointerWithMore)),
+        (pointer.replace("dits 1", "dits 2"), Some(CleanWarning::UnknownPointerVersion)),
+        (pointer.replace("blake3", "sha256"), None),
+    ] {
+        let cleaned = world.clean(content.as_bytes(), MIB, 1).expect("nothing fails");
+        assert_eq!(cleaned.warning, warning);
+        let Outcome::Stored(pointer) = cleaned.outcome else { panic!("{:?}", cleaned.outcome) };
+        world.check(&pointer, content.as_bytes());
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_written_fails_the_file() {
+    let world = world();
+    let open = world.dir.path().join("store/open");
+    let _ = std::fs::remove_dir_all(&open);
+    std::fs::write(&open, b"in the way").expect("a file in place of the folder");
+    assert!(world.clean(&noise(7, MIB), MIB, 1).is_err());
+}
+
+#[test]
+fn every_kind_of_item_is_written_once() {
+    let world = world();
+    let content = noise(8, 44 * MIB);
+    let mut writer = world.sources.own().writer(Domain::LOCAL);
+    let mut pointers = Vec::new();
+    for _ in 0..2 {
+        let mut cleaner = Cleaner::new(&world.sources, &mut writer, CleanOptions::default());
+        cleaner.push(content.clone()).expect("the store can be written");
+        pointers.push(cleaner.finish().expect("the store can be written"));
+    }
+    assert_eq!(pointers[0].outcome, pointers[1].outcome);
+    assert_eq!(pointers[1].stats.new_bytes, 0);
+    let Outcome::Stored(pointer) = pointers[0].outcome else { panic!("stored") };
+    let manifest = ItemId { kind: ItemKind::Manifest, hash: *world.manifest(&pointer).hash().as_bytes() };
+    assert!(world.sources.has(&manifest).expect("the store can be read"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn blocks_and_threads_change_nothing(
+        seed: u8,
+        len in 1_usize..20 * MIB,
+        run_len in 0_usize..6 * MIB,
+        block_len in prop_oneof![Just(MIB), Just(4 * MIB), 100_000_usize..3 * MIB],
+        hash_threads in 1_usize..3,
+    ) {
+        let world = world();
+        let mut content = noise(seed, len);
+        let run = len / 2..(len / 2 + run_len).min(len);
+        content[run].fill(seed);
+        let cleaned = world.clean(&content, block_len, hash_threads).expect("the store can be written");
+        let Outcome::Stored(pointer) = cleaned.outcome else { panic!("stored") };
+        world.check(&pointer, &content);
+        let one = super::tests::world();
+        let (other, stats) = (one.clean(&content, usize::MAX, 1).expect("written").outcome, cleaned.stats);
+        prop_assert_eq!(other, Outcome::Stored(pointer));
+        prop_assert_eq!(one.manifest(&pointer), world.manifest(&pointer));
+        prop_assert!(stats.chunk_count > 0);
+    }
+}
