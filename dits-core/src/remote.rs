@@ -5,3 +5,4 @@
 //! **May touch:** sockets, and other stores on disk. Never decides policy.
 
 pub mod proto;
+pub mod server;

@@ -20,6 +20,9 @@ mod control;
 mod listen;
 mod serve;
 
+// The control plane opens it.
+#[allow(dead_code)]
+mod data;
 mod db;
 mod git;
 mod root;

@@ -210,6 +210,16 @@ impl Frame {
         }
     }
 
+    /// Bytes that the frame keeps in memory, about.
+    pub fn held_len(&self) -> usize {
+        match self {
+            Frame::Put(item) | Frame::Item(item) => item.bytes.len(),
+            Frame::Get(ids) => ids.len() * ID_LEN,
+            Frame::Refused { reason, .. } => reason.len(),
+            Frame::Auth { .. } | Frame::PutDone | Frame::Stored { .. } | Frame::Absent(_) | Frame::Ok => 0,
+        }
+    }
+
     /// Says why a stream is refused; a reason too long to send is cut.
     pub fn refused(code: RefusalCode, reason: &str) -> Frame {
         let end = reason.floor_char_boundary(limits::REASON_LEN_MAX);
