@@ -38,8 +38,8 @@ pub mod repo;
 #[cfg(feature = "disk")]
 pub mod store;
 
-#[cfg(feature = "remote")]
-pub mod remote;
-
 #[cfg(feature = "disk")]
 pub mod operations;
+
+#[cfg(feature = "remote")]
+pub mod remote;

@@ -6,4 +6,9 @@
 //!
 //! **Must hold:** nothing here speaks SQL, a wire protocol or Git by itself.
 
+mod chunk_stream;
 pub mod clean;
+pub mod hydrate;
+pub mod verify;
+
+pub use chunk_stream::OutlineError;

@@ -158,6 +158,17 @@ impl Store {
         self.read_plain(id, plain)
     }
 
+    /// Reads as [`Store::read`], but only a copy whose plain form has exactly `plain_len` bytes.
+    ///
+    /// For pages: their ids alone do not say how many values they have.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::read`].
+    pub fn read_of_len(&self, id: &ItemId, plain_len: u32, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.read_plain_of_len(id, plain_len, plain)
+    }
+
     /// Reads an item as it is stored, its stored bytes checked.
     ///
     /// # Errors

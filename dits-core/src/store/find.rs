@@ -60,26 +60,40 @@ impl Store {
     }
 
     pub(super) fn read_plain(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
-        self.read_copy(id, |copy| read_plain(&copy.pack, &copy.entry, plain))
+        self.read_copy(id, |_| true, |copy| read_plain(&copy.pack, &copy.entry, plain))
+    }
+
+    pub(super) fn read_plain_of_len(&self, id: &ItemId, plain_len: u32, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        let is_wanted = |copy: &Copy| copy.entry.plain_len == plain_len;
+        self.read_copy(id, is_wanted, |copy| read_plain(&copy.pack, &copy.entry, plain))
     }
 
     pub(super) fn read_as_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
         let mut bytes = Vec::new();
         let mut entry = None;
-        self.read_copy(id, |copy| {
-            entry = Some(copy.entry);
-            Ok(copy.pack.read_stored(&copy.entry, &mut bytes)? && StoredCheck::of(&bytes) == copy.entry.check)
-        })?;
+        self.read_copy(
+            id,
+            |_| true,
+            |copy| {
+                entry = Some(copy.entry);
+                Ok(copy.pack.read_stored(&copy.entry, &mut bytes)? && StoredCheck::of(&bytes) == copy.entry.check)
+            },
+        )?;
         let Entry { id, codec, plain_len, .. } = entry.expect("a copy was just read");
         Ok(StoredItem { id, codec, plain_len, bytes })
     }
 
-    /// Tries one copy after another until `read` returns true.
-    fn read_copy(&self, id: &ItemId, mut read: impl FnMut(&Copy) -> Result<bool, StoreError>) -> Result<(), ReadError> {
+    /// Tries one wanted copy after another until `read` returns true.
+    fn read_copy(
+        &self,
+        id: &ItemId,
+        is_wanted: impl Fn(&Copy) -> bool,
+        mut read: impl FnMut(&Copy) -> Result<bool, StoreError>,
+    ) -> Result<(), ReadError> {
         let mut damaged = None;
         loop {
             let found = self.find(id)?;
-            for copy in &found.copies {
+            for copy in found.copies.iter().filter(|copy| is_wanted(copy)) {
                 match read(copy)? {
                     true => return Ok(()),
                     false => damaged = Some(copy.pack.path.clone()),

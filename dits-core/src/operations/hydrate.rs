@@ -1,0 +1,168 @@
+//! Hydrating: from a pointer back to the content.
+//!
+//! **For:** checkout, and every other place that wants the bytes behind a pointer.
+//!
+//! **May touch:** the stores it is given, for reading, and the writer it is given.
+//!
+//! **Must hold:**
+//! - success means that every chunk matched its id and the whole matched the oid; on an
+//!   error, bytes may have been written already, and the caller throws them away;
+//! - memory does not grow with the file.
+
+use std::io::{self, Write};
+
+use super::chunk_stream::{OutlineError, ReadItem, Walk, for_each_chunk, read_manifest, read_span};
+use crate::hash::{FileHash, ManifestHash};
+use crate::item::ItemId;
+use crate::manifest::span::ChunkEntry;
+use crate::manifest::{Layout, Manifest};
+use crate::pointer::Pointer;
+use crate::store::{ReadError, Sources, StoreError};
+
+/// Whether a file can be hydrated from what is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completeness {
+    /// Everything is here.
+    Complete,
+    /// No manifest of it is here, so that its parts are not known.
+    NoManifest,
+    /// Parts are missing.
+    Missing {
+        /// What is missing as far as it is known: chunks of a missing span are not listed.
+        items: Vec<ItemId>,
+    },
+}
+
+/// Why a file could not be hydrated.
+#[derive(Debug, thiserror::Error)]
+pub enum HydrateError {
+    /// No manifest of the file is here.
+    #[error("nothing is known here of the content of {oid}")]
+    NoManifest {
+        /// The file.
+        oid: FileHash,
+    },
+    /// How the file is put together, or one of its parts, cannot be read.
+    #[error(transparent)]
+    Outline(#[from] OutlineError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The parts were all as they should be, and yet they are not the file.
+    #[error("manifest {manifest} does not lead to the content of {oid}")]
+    WrongContent {
+        /// The manifest.
+        manifest: ManifestHash,
+        /// The file.
+        oid: FileHash,
+    },
+    /// The content could not be written.
+    #[error("cannot write the content")]
+    Write(#[source] io::Error),
+}
+
+/// Says whether a file can be hydrated, without reading its content.
+///
+/// # Errors
+///
+/// [`HydrateError`] if the store cannot be used. A manifest or span that is damaged counts
+/// as missing.
+pub fn completeness(sources: &Sources, pointer: &Pointer) -> Result<Completeness, HydrateError> {
+    let found = look(sources, pointer)?;
+    if found == Completeness::Complete {
+        return Ok(found);
+    }
+    sources.refresh()?;
+    look(sources, pointer)
+}
+
+/// Writes the content of a file.
+///
+/// # Errors
+///
+/// [`HydrateError`] if a part is missing or damaged, the whole is not what the pointer
+/// names, or writing failed. Bytes may have been written by then.
+pub fn write_to(sources: &Sources, pointer: &Pointer, out: &mut dyn Write) -> Result<(), HydrateError> {
+    let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
+    let (hash, manifest) = choose(sources, &read, pointer)?;
+    let mut hasher = blake3::Hasher::new();
+    for_each_chunk(&read, *pointer, Walk::new(&read, &manifest), |_, plain| {
+        hasher.update(plain);
+        out.write_all(plain).map_err(HydrateError::Write)
+    })?;
+    match hasher.finalize().as_bytes() == pointer.oid.as_bytes() {
+        true => Ok(()),
+        false => Err(HydrateError::WrongContent { manifest: hash, oid: pointer.oid }),
+    }
+}
+
+/// Chooses the manifest to hydrate from: where there are several, the first complete one.
+fn choose(sources: &Sources, read: &ReadItem<'_>, pointer: &Pointer) -> Result<(ManifestHash, Manifest), HydrateError> {
+    let hashes = sources.manifests_of(&pointer.oid)?;
+    let mut first_error = HydrateError::NoManifest { oid: pointer.oid };
+    let mut incomplete = None;
+    for hash in &hashes {
+        match usable(read, hash, pointer) {
+            Ok(manifest) if hashes.len() == 1 || missing_of(sources, &manifest)?.is_empty() => {
+                return Ok((*hash, manifest));
+            }
+            Ok(manifest) => incomplete = incomplete.or(Some((*hash, manifest))),
+            Err(error) => first_error = error.into(),
+        }
+    }
+    incomplete.ok_or(first_error)
+}
+
+fn usable(read: &ReadItem<'_>, hash: &ManifestHash, pointer: &Pointer) -> Result<Manifest, OutlineError> {
+    let manifest = read_manifest(read, hash)?;
+    match manifest.pointer() == *pointer {
+        true => Ok(manifest),
+        false => Err(OutlineError::OtherFile { manifest: *hash }),
+    }
+}
+
+fn look(sources: &Sources, pointer: &Pointer) -> Result<Completeness, HydrateError> {
+    let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
+    let mut fewest: Option<Vec<ItemId>> = None;
+    for hash in sources.manifests_of(&pointer.oid)? {
+        let Ok(manifest) = usable(&read, &hash, pointer) else { continue };
+        let items = missing_of(sources, &manifest)?;
+        if items.is_empty() {
+            return Ok(Completeness::Complete);
+        }
+        if fewest.as_ref().is_none_or(|fewest| items.len() < fewest.len()) {
+            fewest = Some(items);
+        }
+    }
+    Ok(fewest.map_or(Completeness::NoManifest, |items| Completeness::Missing { items }))
+}
+
+/// Lists the spans and chunks of a manifest that are not here.
+fn missing_of(sources: &Sources, manifest: &Manifest) -> Result<Vec<ItemId>, HydrateError> {
+    let mut missing = Vec::new();
+    let mut look_for = |entries: &[ChunkEntry]| -> Result<(), StoreError> {
+        for entry in entries {
+            let id = entry.hash.into();
+            if !sources.has(&id)? {
+                missing.push(id);
+            }
+        }
+        Ok(())
+    };
+    let mut missing_spans = Vec::new();
+    match manifest.layout() {
+        Layout::Inline(entries) => look_for(entries)?,
+        Layout::Spans(spans) => {
+            for named in spans {
+                let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
+                match read_span(&read, named) {
+                    Ok(span) => look_for(span.entries())?,
+                    Err(OutlineError::Read(ReadError::Store(error))) => return Err(error.into()),
+                    Err(_) => missing_spans.push(named.hash.into()),
+                }
+            }
+        }
+    }
+    missing_spans.append(&mut missing);
+    Ok(missing_spans)
+}

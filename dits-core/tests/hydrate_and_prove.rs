@@ -1,0 +1,266 @@
+//! From a stored file back to its content, and the proof that it is the file.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
+use std::path::Path;
+
+use dits_core::codec::Codec;
+use dits_core::hash::{ChunkHash, FileHash, ManifestHash, SideTableHash};
+use dits_core::item::{ItemId, ItemKind};
+use dits_core::limits::BLOCK_LEN;
+use dits_core::manifest::block_tree::{Page, TreeBuilder, block_value};
+use dits_core::manifest::span::{ChunkEntry, Span};
+use dits_core::manifest::{ChunkerId, Layout, Manifest, SideTableEntry, SpanEntry};
+use dits_core::operations::hydrate::{Completeness, HydrateError, completeness, write_to};
+use dits_core::operations::verify::{ProveError, prove};
+use dits_core::pack_format::Domain;
+use dits_core::pointer::Pointer;
+use dits_core::store::{NewItem, PackWriter, Sharing, Sources, Store, StoreOptions};
+use proptest::prelude::*;
+
+const MIB: usize = BLOCK_LEN as usize;
+
+fn open(dir: &Path) -> Store {
+    Store::open(StoreOptions { dir: dir.join("store"), index: dir.join("index.sqlite"), sharing: Sharing::Machine })
+        .unwrap()
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn put(writer: &mut PackWriter<'_>, id: ItemId, plain: &[u8]) {
+    writer.put(NewItem { id, codec: Codec::Raw, plain_len: plain.len() as u32, stored: plain }).unwrap();
+}
+
+/// A file's items, ready to be stored.
+struct File {
+    items: Vec<(ItemId, Vec<u8>)>,
+    manifest: ManifestHash,
+    pointer: Pointer,
+}
+
+impl File {
+    /// Cuts the content every `chunk_len` bytes, and puts `span_len` chunks into a span.
+    fn new(content: &[u8], chunk_len: usize, span_len: usize) -> File {
+        let pointer = Pointer { oid: FileHash::of(content), size: content.len() as u64 };
+        File::claiming(content, pointer, chunk_len, span_len)
+    }
+
+    /// As `new`, but with a pointer that may be a lie.
+    fn claiming(content: &[u8], pointer: Pointer, chunk_len: usize, span_len: usize) -> File {
+        let mut items = Vec::new();
+        let mut entries = Vec::new();
+        for chunk in content.chunks(chunk_len) {
+            let hash = ChunkHash::of(chunk);
+            entries.push(ChunkEntry::new(hash, chunk.len() as u32));
+            items.push((hash.into(), chunk.to_vec()));
+        }
+        let layout = match entries.len() <= span_len {
+            true => Layout::Inline(entries),
+            false => {
+                let spans = entries.chunks(span_len).map(|entries| Span::new(entries.to_vec()).unwrap());
+                let mut named = Vec::new();
+                for span in spans {
+                    named.push(SpanEntry { hash: span.hash(), covers: span.covers() });
+                    items.push((span.hash().into(), span.encode()));
+                }
+                Layout::Spans(named)
+            }
+        };
+        let mut builder = TreeBuilder::default();
+        let mut pages: Vec<Page> = Vec::new();
+        for (block, bytes) in content.chunks(MIB).enumerate() {
+            pages.extend(builder.push(block_value(block as u64 * BLOCK_LEN, bytes)));
+        }
+        let tree = builder.finish();
+        pages.extend(tree.iter().filter_map(|tree| tree.last_page.clone()));
+        for page in &pages {
+            items.extend(page.bytes.iter().map(|bytes| (page.value.into(), bytes.clone())));
+        }
+        let side = b"a side table".to_vec();
+        let side_hash = SideTableHash::from_bytes(*blake3::hash(&side).as_bytes());
+        let side_tables = vec![SideTableEntry { kind: 7, len: side.len() as u32, hash: side_hash }];
+        items.push((side_hash.into(), side));
+        let pages = pages.iter().map(|page| page.value).collect();
+        let manifest = Manifest::new(ChunkerId(9), pointer, layout, pages, side_tables).unwrap();
+        items.push((manifest.hash().into(), manifest.encode()));
+        File { items, manifest: manifest.hash(), pointer }
+    }
+
+    fn store(&self, store: &Store, domain: Domain) {
+        self.store_where(store, domain, |_| true);
+    }
+
+    fn store_where(&self, store: &Store, domain: Domain, is_wanted: impl Fn(&ItemId) -> bool) {
+        let mut writer = store.writer(domain);
+        for (id, plain) in self.items.iter().filter(|(id, _)| is_wanted(id)) {
+            put(&mut writer, *id, plain);
+        }
+        writer.commit().unwrap();
+    }
+}
+
+fn hydrated(sources: &Sources, pointer: &Pointer) -> Result<Vec<u8>, HydrateError> {
+    let mut out = Vec::new();
+    write_to(sources, pointer, &mut out).map(|()| out)
+}
+
+fn nothing(_: &ItemId) -> bool {
+    false
+}
+
+#[test]
+fn what_was_stored_comes_back_and_is_proven() {
+    for (len, chunk_len, span_len) in
+        [(1, 1, 1), (MIB, 70_000, 8), (MIB + 1, 70_000, 512), (5 * MIB + 77, 100_000, 7), (2 * MIB, 65_536, 4)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let content = noise(len as u64, len);
+        let file = File::new(&content, chunk_len, span_len);
+        file.store(&store, Domain::LOCAL);
+        assert_eq!(prove(&store, Domain::LOCAL, &file.manifest, None, &nothing).unwrap(), file.pointer);
+        let again = prove(&store, Domain::LOCAL, &file.manifest, Some(&file.manifest), &nothing);
+        assert_eq!(again.unwrap(), file.pointer);
+        let sources = Sources::new(store, vec![]);
+        assert_eq!(completeness(&sources, &file.pointer).unwrap(), Completeness::Complete);
+        assert!(hydrated(&sources, &file.pointer).unwrap() == content, "{len} bytes");
+    }
+}
+
+#[test]
+fn every_missing_part_is_named() {
+    let content = noise(1, 3 * MIB);
+    let file = File::new(&content, 100_000, 9);
+    for (left_out, plain) in &file.items {
+        // One of each kind but chunks, and a few chunks.
+        if left_out.kind == ItemKind::Chunk && plain[0] > 60 {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        file.store_where(&store, Domain::LOCAL, |id| id != left_out);
+        match prove(&store, Domain::LOCAL, &file.manifest, None, &nothing) {
+            Err(ProveError::Missing(items)) => assert_eq!(items, [*left_out]),
+            other => panic!("{left_out}: {other:?}"),
+        }
+        let sources = Sources::new(store, vec![]);
+        let expected = match left_out.kind {
+            ItemKind::Manifest => Completeness::NoManifest,
+            ItemKind::Page | ItemKind::SideTable => Completeness::Complete,
+            ItemKind::Chunk | ItemKind::Span => Completeness::Missing { items: vec![*left_out] },
+        };
+        assert_eq!(completeness(&sources, &file.pointer).unwrap(), expected);
+        assert_eq!(hydrated(&sources, &file.pointer).is_ok(), expected == Completeness::Complete);
+    }
+}
+
+#[test]
+fn parts_of_another_domain_count_only_where_they_are_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let file = File::new(&noise(2, 2 * MIB), 100_000, 9);
+    let (theirs, ours) = (Domain([1; 16]), Domain([2; 16]));
+    file.store(&store, theirs);
+    assert!(matches!(prove(&store, ours, &file.manifest, None, &nothing), Err(ProveError::Missing(_))));
+    prove(&store, ours, &file.manifest, None, &|_| true).unwrap();
+    prove(&store, theirs, &file.manifest, None, &nothing).unwrap();
+}
+
+#[test]
+fn a_manifest_that_lies_about_its_content_is_never_proven() {
+    let content = noise(3, 3 * MIB);
+    let other = Pointer { oid: FileHash::of(b"other"), size: content.len() as u64 };
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let honest = File::new(&content, 100_000, 9);
+    honest.store(&store, Domain::LOCAL);
+    for liar in [
+        File::claiming(&content, other, 100_000, 9),
+        File::claiming(&content[..MIB], Pointer { size: MIB as u64, ..other }, 100_000, 9),
+    ] {
+        liar.store(&store, Domain::LOCAL);
+        for base in [None, Some(&honest.manifest)] {
+            let result = prove(&store, Domain::LOCAL, &liar.manifest, base, &nothing);
+            assert!(matches!(result, Err(ProveError::Mismatch { .. })), "{result:?}");
+        }
+        let sources = Sources::new(open(dir.path()), vec![]);
+        assert!(matches!(hydrated(&sources, &liar.pointer), Err(HydrateError::WrongContent { .. })));
+    }
+}
+
+#[test]
+fn a_page_from_another_level_of_the_tree_counts_as_missing() {
+    let content = noise(4, 4 * MIB);
+    let file = File::new(&content, 100_000, 9);
+    let (page_id, page) = file.items.iter().find(|(id, _)| id.kind == ItemKind::Page).unwrap();
+    let values: Vec<[u8; 32]> = page.chunks_exact(32).map(|value| value.try_into().unwrap()).collect();
+    let merge = |left, right| blake3::hazmat::merge_subtrees_non_root(left, right, blake3::hazmat::Mode::Hash);
+    let shorter = [merge(&values[0], &values[1]), merge(&values[2], &values[3])].concat();
+    assert!(page_id.names(&shorter), "both forms have one id");
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut writer = store.writer(Domain::LOCAL);
+    put(&mut writer, *page_id, &shorter);
+    writer.commit().unwrap();
+    drop(writer);
+    file.store_where(&store, Domain::LOCAL, |id| id != page_id);
+    match prove(&store, Domain::LOCAL, &file.manifest, None, &nothing) {
+        Err(ProveError::Missing(items)) => assert_eq!(items, [*page_id]),
+        other => panic!("{other:?}"),
+    }
+    file.store(&store, Domain::LOCAL);
+    prove(&store, Domain::LOCAL, &file.manifest, None, &nothing).unwrap();
+}
+
+#[test]
+fn a_part_that_the_own_store_lacks_is_read_from_another() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let content = noise(5, 2 * MIB);
+    let file = File::new(&content, 100_000, 9);
+    let mut is_here = false;
+    for dir in &dirs {
+        is_here = !is_here;
+        file.store_where(&open(dir.path()), Domain::LOCAL, |id| (id.hash[0] < 128) == is_here);
+    }
+    let sources = Sources::new(open(dirs[0].path()), vec![open(dirs[1].path())]);
+    assert_eq!(completeness(&sources, &file.pointer).unwrap(), Completeness::Complete);
+    assert!(hydrated(&sources, &file.pointer).unwrap() == content);
+    let alone = Sources::new(open(dirs[0].path()), vec![]);
+    assert_ne!(completeness(&alone, &file.pointer).unwrap(), Completeness::Complete);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// A block that is taken from the base must never be another one's.
+    #[test]
+    fn a_proof_on_any_base_agrees_with_a_proof_on_none(
+        len in MIB + 1..4 * MIB,
+        edit in 0_usize..4 * MIB,
+        grows_by in 0_usize..2 * MIB,
+        lies: bool,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let content = noise(6, len);
+        let base = File::new(&content, 90_000, 9);
+        base.store(&store, Domain::LOCAL);
+        let mut edited = content.clone();
+        edited.extend(noise(7, grows_by));
+        let at = edit % edited.len();
+        edited[at] ^= 1;
+        let honest = Pointer { oid: FileHash::of(&edited), size: edited.len() as u64 };
+        let lie = Pointer { oid: base.pointer.oid, ..honest };
+        let file = File::claiming(&edited, if lies { lie } else { honest }, 90_000, 9);
+        file.store(&store, Domain::LOCAL);
+        let alone = prove(&store, Domain::LOCAL, &file.manifest, None, &nothing).is_ok();
+        let on_base = prove(&store, Domain::LOCAL, &file.manifest, Some(&base.manifest), &nothing);
+        prop_assert_eq!(alone, !lies);
+        prop_assert_eq!(on_base.is_ok(), !lies, "{:?}", on_base);
+    }
+}
