@@ -10,11 +10,13 @@
 //!   write to, or a server that was not confirmed;
 //! - opening costs a few small reads, since a filter opens its repository on every git command.
 
+pub mod attributes;
 pub mod config;
 pub mod environment;
 pub mod fetch_patterns;
 pub mod git_config;
 pub mod git_program;
+pub mod pointer_walk;
 pub mod stores;
 pub mod unsynced;
 
