@@ -63,11 +63,18 @@ pub fn mend(store_dir: &Path) -> Result<(), SyncError> {
     if check(store_dir)?.is_none() {
         return Ok(());
     }
-    for folder in ["open", "packs"] {
-        sync_folder(&store_dir.join(folder))?;
-    }
+    sync_store(store_dir)?;
     let path = store_dir.join(MARK);
     std::fs::remove_file(&path).map_err(|source| SyncError { path, source })
+}
+
+/// Syncs every pack of the store at `store_dir`.
+///
+/// # Errors
+///
+/// [`SyncError`] for the first file that cannot be synced.
+pub fn sync_store(store_dir: &Path) -> Result<(), SyncError> {
+    ["open", "packs"].iter().try_for_each(|folder| sync_folder(&store_dir.join(folder)))
 }
 
 fn sync_folder(folder: &Path) -> Result<(), SyncError> {

@@ -1,0 +1,272 @@
+//! Smudge requests: a pointer becomes its content again.
+//!
+//! **For:** checkouts, which can wait while all missing media is fetched at once, and pipes
+//! (`git archive`, `git cat-file --filters`), which want content now.
+//!
+//! **May touch:** the stores, and through the function it is handed the program that fetches.
+//!
+//! **Must hold:**
+//! - what goes to a work tree is the whole content or the pointer, whatever is missing;
+//! - what goes into a pipe is the whole content or a failure, never a pointer in its place;
+//! - nothing is fetched where all media is at hand.
+
+use std::io::{self, Write};
+
+use dits_core::operations::hydrate::{self, Completeness, HydrateError};
+use dits_core::pointer::{self, Pointer, Reading};
+use dits_core::repo::config::OnMissing;
+
+use crate::answer::{self, ContentWriter, Status};
+use crate::clean::Fill;
+use crate::delayed::Delayed;
+use crate::fetch::Missing;
+use crate::passing::{self, PassError};
+use crate::policy::Policy;
+use crate::report::{Report, shown};
+use crate::stores::Stores;
+
+/// Gets media into the repository's own store, and says what it could not get.
+pub type Fetch<'f> = &'f mut dyn FnMut(&[Pointer]) -> Missing;
+
+/// Who wants the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    WorkTree,
+    Pipe,
+}
+
+/// All smudge requests of one process.
+pub struct Smudging<'s, 'f> {
+    stores: &'s Stores<'s>,
+    policy: &'s Policy<'s>,
+    fetch: Fetch<'f>,
+    delayed: Delayed,
+}
+
+impl<'s, 'f> Smudging<'s, 'f> {
+    /// Touches nothing yet.
+    pub fn new(stores: &'s Stores<'s>, policy: &'s Policy<'s>, fetch: Fetch<'f>) -> Smudging<'s, 'f> {
+        Smudging { stores, policy, fetch, delayed: Delayed::default() }
+    }
+
+    /// Answers one request on `path`, whose content `fill` gives.
+    ///
+    /// # Errors
+    ///
+    /// [`PassError`] when git cannot be understood, or hears nothing, any more.
+    pub fn smudge(
+        &mut self,
+        path: Vec<u8>,
+        can_delay: bool,
+        fill: Fill<'_>,
+        out: &mut impl Write,
+        report: &mut Report<'_>,
+    ) -> Result<(), PassError> {
+        let mut block = Vec::new();
+        let more = fill(&mut block)?;
+        if block.is_empty() && !can_delay {
+            // Git repeats a delayed request with no content; else the blob is really empty.
+            if let Some(pointer) = self.delayed.take(&path) {
+                return self.answer_delayed(&path, &pointer, out, report);
+            }
+        }
+        let pointer = match pointer::read(&block) {
+            Reading::Pointer(pointer) if !more => pointer,
+            reading => {
+                tell_passing(&path, reading, &block, report);
+                return passing::pass(self.policy.scratch_dir(), block, more, fill, out);
+            }
+        };
+        if !self.policy.wants(&path, report) {
+            return Ok(answer::content(out, &block)?);
+        }
+        self.answer_pointer(path, can_delay, &pointer, out, report)
+    }
+
+    /// Writes what one content becomes with no protocol around it. Says whether it could be had.
+    ///
+    /// # Errors
+    ///
+    /// [`PassError`] when a stream fails.
+    pub fn smudge_plain(
+        &mut self,
+        path: &[u8],
+        fill: Fill<'_>,
+        out: &mut impl Write,
+        report: &mut Report<'_>,
+    ) -> Result<bool, PassError> {
+        let mut block = Vec::new();
+        let mut more = fill(&mut block)?;
+        let pointer = match pointer::read(&block) {
+            Reading::Pointer(pointer) if !more => pointer,
+            reading => {
+                tell_passing(path, reading, &block, report);
+                out.write_all(&block)?;
+                while more {
+                    more = fill(&mut block)?;
+                    out.write_all(&block)?;
+                }
+                return Ok(true);
+            }
+        };
+        if !self.policy.wants(path, report) {
+            out.write_all(&block)?;
+            return Ok(true);
+        }
+        if let Ok(false) = self.is_complete(&pointer) {
+            let missing = (self.fetch)(std::slice::from_ref(&pointer));
+            if let Some(why) = missing.get(&pointer.oid) {
+                report.failed(path, why);
+                return Ok(false);
+            }
+        }
+        match self.stores.all().map_err(HydrateError::from).and_then(|all| hydrate::write_to(all, &pointer, out)) {
+            Ok(()) => Ok(true),
+            Err(HydrateError::Write(error)) => Err(PassError::Output(error)),
+            Err(error) => {
+                report.error(&format!("cannot read {}", shown(path)), Some(&error), &[]);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lists the delayed paths that can be answered now, after one fetch for all of them.
+    ///
+    /// # Errors
+    ///
+    /// Writing to git failed.
+    pub fn list_available(&mut self, out: &mut impl Write, report: &mut Report<'_>) -> io::Result<()> {
+        let wanted = self.delayed.wanted();
+        if !wanted.is_empty() {
+            let missing = (self.fetch)(&wanted);
+            self.delayed.note_missing(missing);
+        }
+        let mut listed = Vec::new();
+        for (path, pointer) in self.delayed.take_unlisted() {
+            match self.policy.on_missing() {
+                OnMissing::Fail => match self.lacks(&pointer) {
+                    None => listed.push(path),
+                    Some(why) => report.failed(&path, &why),
+                },
+                OnMissing::Pointer => listed.push(path),
+            }
+        }
+        answer::lines(out, listed.iter().map(|path| [b"pathname=", path.as_slice()].concat()))?;
+        answer::status(out, Status::Success)
+    }
+
+    fn answer_pointer(
+        &mut self,
+        path: Vec<u8>,
+        can_delay: bool,
+        pointer: &Pointer,
+        out: &mut impl Write,
+        report: &mut Report<'_>,
+    ) -> Result<(), PassError> {
+        match (self.is_complete(pointer), can_delay) {
+            (Ok(true), true) => self.send(&path, pointer, For::WorkTree, out, report),
+            (Ok(true), false) => self.send(&path, pointer, For::Pipe, out, report),
+            (Ok(false), true) => {
+                self.delayed.remember(path, *pointer);
+                Ok(answer::status(out, Status::Delayed)?)
+            }
+            (Err(error), true) => {
+                self.delayed.note_missing(Missing::from([(pointer.oid, error.to_string())]));
+                self.delayed.remember(path, *pointer);
+                Ok(answer::status(out, Status::Delayed)?)
+            }
+            (Ok(false), false) => {
+                let missing = (self.fetch)(std::slice::from_ref(pointer));
+                match missing.get(&pointer.oid) {
+                    None => self.send(&path, pointer, For::Pipe, out, report),
+                    Some(why) => {
+                        report.failed(&path, why);
+                        Ok(answer::status(out, Status::Error)?)
+                    }
+                }
+            }
+            (Err(error), false) => {
+                report.error(&format!("cannot read {}", shown(&path)), Some(&error), &[]);
+                Ok(answer::status(out, Status::Error)?)
+            }
+        }
+    }
+
+    fn answer_delayed(
+        &mut self,
+        path: &[u8],
+        pointer: &Pointer,
+        out: &mut impl Write,
+        report: &mut Report<'_>,
+    ) -> Result<(), PassError> {
+        match self.lacks(pointer) {
+            None => self.send(path, pointer, For::WorkTree, out, report),
+            Some(why) => {
+                report.kept_as_pointer(path, &why);
+                Ok(answer::content(out, pointer.to_string().as_bytes())?)
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        path: &[u8],
+        pointer: &Pointer,
+        wanted_for: For,
+        out: &mut impl Write,
+        report: &mut Report<'_>,
+    ) -> Result<(), PassError> {
+        let mut content = ContentWriter::new(out);
+        let written = match self.stores.all() {
+            Ok(sources) => hydrate::write_to(sources, pointer, &mut content),
+            Err(error) => Err(HydrateError::from(error)),
+        };
+        let error = match written {
+            Ok(()) => return Ok(content.finish()?),
+            Err(HydrateError::Write(error)) => return Err(PassError::Output(error)),
+            Err(error) => error,
+        };
+        let can_answer_otherwise = content.give_up()?;
+        match (can_answer_otherwise, wanted_for) {
+            (true, For::WorkTree) => {
+                report.kept_as_pointer(path, &error.to_string());
+                Ok(answer::content(out, pointer.to_string().as_bytes())?)
+            }
+            (true, For::Pipe) => {
+                report.error(&format!("cannot read {}", shown(path)), Some(&error), &[]);
+                Ok(answer::status(out, Status::Error)?)
+            }
+            (false, _) => {
+                report.error(&format!("cannot read {}", shown(path)), Some(&error), &[]);
+                Ok(())
+            }
+        }
+    }
+
+    fn is_complete(&self, pointer: &Pointer) -> Result<bool, HydrateError> {
+        let sources = self.stores.all()?;
+        Ok(matches!(hydrate::completeness(sources, pointer)?, Completeness::Complete))
+    }
+
+    /// Why a pointer's content is not at hand; `None` if it is.
+    fn lacks(&self, pointer: &Pointer) -> Option<String> {
+        match self.is_complete(pointer) {
+            Ok(true) => None,
+            Ok(false) => {
+                let reason = self.delayed.reason(pointer);
+                Some(reason.unwrap_or("some of its media is still missing after the fetch").to_owned())
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}
+
+fn tell_passing(path: &[u8], reading: Reading, content: &[u8], report: &mut Report<'_>) {
+    match reading {
+        Reading::UnknownVersion => {
+            report.warning(&format!("{} is a pointer of a later version of Dits", shown(path)));
+        }
+        _ if content.is_empty() => {}
+        _ => report.passed_through(path),
+    }
+}

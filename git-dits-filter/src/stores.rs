@@ -1,0 +1,51 @@
+//! The repository's stores, opened when they are first needed.
+//!
+//! **For:** a start that costs nothing where git asks for nothing.
+//!
+//! **May touch:** what the store touches.
+//!
+//! **Must hold:** cleaning relies on the repository's own store alone: alternates and remotes
+//! on a local path may go away, and are only read from.
+
+use std::cell::OnceCell;
+
+use dits_core::repo::Repository;
+use dits_core::repo::config::Settings;
+use dits_core::repo::stores::{open_sources, store_options};
+use dits_core::store::{Sources, Store, StoreError};
+
+/// The stores of one repository.
+pub struct Stores<'r> {
+    repo: &'r Repository,
+    settings: &'r Settings,
+    own: OnceCell<Sources>,
+    all: OnceCell<Sources>,
+}
+
+impl<'r> Stores<'r> {
+    /// Opens nothing yet.
+    pub fn new(repo: &'r Repository, settings: &'r Settings) -> Stores<'r> {
+        Stores { repo, settings, own: OnceCell::new(), all: OnceCell::new() }
+    }
+
+    /// The repository's own store, to write to.
+    pub fn own(&self) -> Result<&Sources, StoreError> {
+        opened(&self.own, || Ok(Sources::new(Store::open(store_options(self.repo, self.settings))?, Vec::new())))
+    }
+
+    /// Its own store and all others, to read from.
+    pub fn all(&self) -> Result<&Sources, StoreError> {
+        opened(&self.all, || open_sources(self.repo, self.settings))
+    }
+}
+
+fn opened(
+    cell: &OnceCell<Sources>,
+    open: impl FnOnce() -> Result<Sources, StoreError>,
+) -> Result<&Sources, StoreError> {
+    if let Some(sources) = cell.get() {
+        return Ok(sources);
+    }
+    let sources = open()?;
+    Ok(cell.get_or_init(|| sources))
+}
