@@ -25,6 +25,7 @@ mod sources;
 mod whole_pack;
 mod writer;
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -196,6 +197,32 @@ impl Store {
     /// [`StoreError`] if the store cannot be used.
     pub fn refresh(&self) -> Result<(), StoreError> {
         lock(&self.known).refresh(&self.layout)
+    }
+
+    /// Brings to stable storage what any writer of any process has committed so far.
+    ///
+    /// A server says of a file that it is held only after this: parts of the file may have
+    /// come with another client's upload, which is still going on.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a pack cannot be synced.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        for name in self.layout.list_logs()? {
+            // The payload goes first, as for a writer. A pack that is sealed meanwhile loses
+            // these names, and was synced before.
+            for path in [self.layout.open_pack(&name), self.layout.open_log(&name)] {
+                match File::open(&path).and_then(|file| file.sync_data()) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&path, error)),
+                    _ => {}
+                }
+            }
+        }
+        let dir = self.layout.open();
+        match File::open(&dir).and_then(|dir| dir.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(&dir, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Makes a writer of items of `domain`; it touches nothing before its first item.

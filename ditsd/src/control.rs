@@ -10,6 +10,8 @@
 //! **Format:** `docs/protocols/control-v1.md`.
 
 mod git;
+mod media;
+mod prove;
 mod refusal;
 
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::blobs::Blobs;
+use crate::data::{self, DataPlane, Direction, Grant};
 use crate::db::{Db, RepoId, RepoRow};
 use crate::git::Git;
 use crate::root::Identity;
@@ -63,18 +67,53 @@ pub struct Control {
 struct Shared {
     identity: Identity,
     db: Arc<Db>,
+    blobs: Blobs,
+    data: Arc<DataPlane>,
+    quic_port: u16,
     git: Git,
     git_children: Arc<Semaphore>,
+    proofs: Arc<Semaphore>,
+}
+
+/// What a control plane answers from.
+pub struct Parts {
+    /// What names the server.
+    pub identity: Identity,
+    /// What the server knows.
+    pub db: Arc<Db>,
+    /// What it stores.
+    pub blobs: Blobs,
+    /// The other plane.
+    pub data: Arc<DataPlane>,
+    /// Where that one is served.
+    pub quic_port: u16,
+    /// The Git side.
+    pub git: Git,
 }
 
 /// Most git children at once.
 const GIT_CHILDREN_MAX: usize = 64;
+/// Most proofs at once; each keeps two threads busy.
+const PROOFS_MAX: usize = 2;
 
 impl Control {
     /// Answers from these parts.
-    pub fn new(identity: Identity, db: Arc<Db>, git: Git) -> Control {
+    pub fn new(parts: Parts) -> Control {
+        let Parts { identity, db, blobs, data, quic_port, git } = parts;
         let git_children = Arc::new(Semaphore::new(GIT_CHILDREN_MAX));
-        Control { shared: Arc::new(Shared { identity, db, git, git_children }) }
+        let proofs = Arc::new(Semaphore::new(PROOFS_MAX));
+        Control { shared: Arc::new(Shared { identity, db, blobs, data, quic_port, git, git_children, proofs }) }
+    }
+
+    /// Decides what a connection of the data plane may do. An upload makes the repository.
+    async fn grant(&self, request: proto::OpenDataRequest) -> Result<Grant, Status> {
+        let direction = data::direction_of(&request)?;
+        let name = media::name(&request.repo)?;
+        let repo = self.blocking(move |shared| match direction {
+            Direction::Upload => shared.ensure_repo(&name),
+            Direction::Download => shared.repo(&name),
+        });
+        Ok(Grant { domain: repo.await?.domain(), direction })
     }
 
     /// Runs what blocks on a thread for it.
@@ -128,35 +167,42 @@ impl control_server::Control for Control {
             server: concat!("ditsd ", env!("CARGO_PKG_VERSION")).to_owned(),
             server_id: self.shared.identity.server_id.to_vec().into(),
             repo_id: repo.map_or_else(Vec::new, |repo| repo.id.0.to_vec()).into(),
-            quic_port: 0,
+            quic_port: self.shared.quic_port.into(),
         }))
     }
 
-    async fn held(&self, _request: Request<proto::HeldRequest>) -> Answer<proto::HeldReply> {
-        Err(CallError::NotServed.into())
+    async fn held(&self, request: Request<proto::HeldRequest>) -> Answer<proto::HeldReply> {
+        let request = request.into_inner();
+        Ok(Response::new(self.blocking(move |shared| shared.held(&request)).await?))
     }
 
-    async fn missing(&self, _request: Request<proto::MissingRequest>) -> Answer<proto::MissingReply> {
-        Err(CallError::NotServed.into())
+    async fn missing(&self, request: Request<proto::MissingRequest>) -> Answer<proto::MissingReply> {
+        let request = request.into_inner();
+        Ok(Response::new(self.blocking(move |shared| shared.missing(&request)).await?))
     }
 
-    async fn prove(&self, _request: Request<proto::ProveRequest>) -> Answer<Self::ProveStream> {
-        Err(CallError::NotServed.into())
+    async fn prove(&self, request: Request<proto::ProveRequest>) -> Answer<Self::ProveStream> {
+        Ok(Response::new(prove::prove(self, request.into_inner()).await?))
     }
 
-    async fn manifests(&self, _request: Request<proto::ManifestsRequest>) -> Answer<proto::ManifestsReply> {
-        Err(CallError::NotServed.into())
+    async fn manifests(&self, request: Request<proto::ManifestsRequest>) -> Answer<proto::ManifestsReply> {
+        let request = request.into_inner();
+        Ok(Response::new(self.blocking(move |shared| shared.manifests(&request)).await?))
     }
 
-    async fn open_data(&self, _request: Request<proto::OpenDataRequest>) -> Answer<proto::OpenDataReply> {
-        Err(CallError::NotServed.into())
+    async fn open_data(&self, request: Request<proto::OpenDataRequest>) -> Answer<proto::OpenDataReply> {
+        let grant = self.grant(request.into_inner()).await?;
+        Ok(Response::new(self.shared.data.open(grant).map_err(|_| CallError::Busy)?))
     }
 
     async fn git(&self, request: Request<Streaming<proto::GitRequest>>) -> Answer<Self::GitStream> {
         Ok(Response::new(git::tunnel(self, request.into_inner()).await?))
     }
 
-    async fn data(&self, _request: Request<Streaming<proto::DataRequest>>) -> Answer<Self::DataStream> {
-        Err(CallError::NotServed.into())
+    async fn data(&self, request: Request<Streaming<proto::DataRequest>>) -> Answer<Self::DataStream> {
+        let mut requests = request.into_inner();
+        let open = data::read_open(&mut requests).await?;
+        let grant = self.grant(open).await?;
+        Ok(Response::new(self.shared.data.serve_call(grant, requests)?))
     }
 }

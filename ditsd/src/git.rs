@@ -9,11 +9,15 @@
 //! - a child whose client went away ends.
 
 mod bare;
+pub mod check;
 mod session;
 
 use std::path::{Path, PathBuf};
 
 pub use session::{Pipes, Service, Session};
+
+use dits_core::repo::environment::Environment;
+use dits_core::repo::git_program::GitProgram;
 
 use crate::root::Root;
 
@@ -21,6 +25,7 @@ use crate::root::Root;
 #[derive(Debug, Clone)]
 pub struct Git {
     root: Root,
+    program: PathBuf,
 }
 
 /// Why the Git side did not do what was asked.
@@ -53,9 +58,14 @@ pub enum GitError {
 }
 
 impl Git {
-    /// Uses the repositories of `root`.
-    pub fn new(root: Root) -> Git {
-        Git { root }
+    /// Uses the repositories of `root`, and the git in an absolute directory of `PATH`.
+    ///
+    /// # Errors
+    ///
+    /// [`dits_core::repo::git_program::GitError::NotFound`].
+    pub fn new(root: Root) -> Result<Git, dits_core::repo::git_program::GitError> {
+        let found = GitProgram::find(&Environment::new(std::env::vars_os()))?;
+        Ok(Git { root, program: found.program().to_owned() })
     }
 }
 

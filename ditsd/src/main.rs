@@ -12,17 +12,14 @@
 //! The doors (`control`, `data`, later `http`) translate. `rules` decides and touches
 //! nothing. `db`, `blobs` and `git` remember.
 
-#![allow(dead_code)]
-
 mod commands;
 
 mod control;
+mod data;
 mod listen;
 mod serve;
 
-// The control plane opens it.
-#[allow(dead_code)]
-mod data;
+mod blobs;
 mod db;
 mod git;
 mod root;

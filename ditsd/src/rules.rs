@@ -9,6 +9,7 @@
 pub mod ids;
 pub mod lease;
 pub mod listening;
+pub mod push;
 pub mod receipt;
 pub mod token;
 pub mod versions;

@@ -13,11 +13,15 @@ use std::time::Duration;
 
 use dits_core::limits;
 use dits_core::remote::proto::control_server::ControlServer;
+use dits_core::repo::git_program::GitError as GitProgramError;
+use dits_core::store::StoreError;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
-use crate::control::{Control, Guard};
+use crate::blobs::Blobs;
+use crate::control::{Control, Guard, Parts};
+use crate::data::{self, DataPlane};
 use crate::db::{Db, DbError};
 use crate::git::Git;
 use crate::listen::{self, BindError, Sockets};
@@ -47,6 +51,12 @@ pub enum ServeError {
     /// The database cannot be used.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no git.
+    #[error(transparent)]
+    Git(#[from] GitProgramError),
     /// The address cannot be used.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -115,6 +125,9 @@ struct Prepared {
     tls: rustls::ServerConfig,
     fingerprint: Fingerprint,
     db: Arc<Db>,
+    blobs: Blobs,
+    data: Arc<DataPlane>,
+    quic_tls: rustls::ServerConfig,
     _lock: RootLock,
 }
 
@@ -124,9 +137,16 @@ impl Prepared {
         let certificate = root.certificate()?;
         let db = Arc::new(Db::open(&root.meta())?);
         let sockets = listen::bind(options.listen)?;
-        let control = Control::new(identity, db.clone(), Git::new(root));
+        let blobs = Blobs::open(&root, db.clone())?;
+        let data = DataPlane::new(blobs.store().clone(), Arc::new(blobs.clone()));
+        let quic_port = sockets.address.port();
+        let git = Git::new(root)?;
+        let parts = Parts { identity, db: db.clone(), blobs: blobs.clone(), data: data.clone(), quic_port, git };
         Ok(Prepared {
-            control,
+            control: Control::new(parts),
+            data,
+            blobs,
+            quic_tls: certificate.server_config(&[])?,
             guard: Guard::new(options.token),
             sockets,
             tls: certificate.server_config(&[b"h2"])?,
@@ -141,6 +161,8 @@ impl Prepared {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for signals"))?;
         let Sockets { tcp, udp, address } = self.sockets;
         let incoming = listen::connections(tcp, self.tls).map_err(system("use a socket"))?;
+        let quic = data::quic_endpoint(udp, self.quic_tls).map_err(system("use a socket"))?;
+        tokio::spawn(self.data.serve_quic(quic.clone()));
         // The HTTP API will stand beside this service, chosen by the request's path.
         let service = ControlServer::new(self.control).max_decoding_message_size(MESSAGE_LEN_MAX);
         let service = InterceptedService::new(service, self.guard);
@@ -168,7 +190,8 @@ impl Prepared {
         if tokio::time::timeout(STOP_GRACE, serving).await.is_err() {
             tracing::warn!("some calls did not end in time");
         }
-        drop(udp);
+        quic.close(quinn::VarInt::from_u32(0), b"stopping");
+        self.blobs.store().sync()?;
         self.db.checkpoint()?;
         Ok(())
     }

@@ -1,57 +1,20 @@
 //! The server as a program: started, asked, pushed to, stopped and killed.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, dead_code)]
 
 #[path = "serve/bridge.rs"]
 mod bridge;
+#[path = "serve/hosted.rs"]
+mod hosted;
 #[path = "serve/server.rs"]
 mod server;
 
 use std::path::Path;
 
 use dits_core::remote::proto;
+use hosted::{Hosted, stderr};
 use rustix::process::Signal;
-use server::{Server, commit, ditsd, git, git_ok, work_tree};
+use server::{Server, commit, ditsd, git, git_ok};
 use tonic::Code;
-
-/// A server whose repositories plain git can reach.
-struct Hosted {
-    dir: tempfile::TempDir,
-    server: Server,
-    runtime: tokio::runtime::Runtime,
-    ends: bridge::Ends,
-    url: String,
-}
-
-impl Hosted {
-    fn new() -> Hosted {
-        Hosted::in_dir(tempfile::tempdir().unwrap(), &[])
-    }
-
-    fn in_dir(dir: tempfile::TempDir, environment: &[(&str, &str)]) -> Hosted {
-        let server = Server::start_with(&dir.path().join("srv"), &[], environment);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (address, ends) = runtime.block_on(async { bridge::start(server.channel().await).await });
-        Hosted { dir, server, runtime, ends, url: format!("git://{address}") }
-    }
-
-    fn root(&self) -> std::path::PathBuf {
-        self.dir.path().join("srv")
-    }
-
-    fn work_tree(&self, repo: &str) -> std::path::PathBuf {
-        let tree = work_tree(self.dir.path());
-        git_ok(&tree, &["remote", "add", "origin", &format!("{}/{repo}", self.url)]);
-        tree
-    }
-
-    fn refs(&self, repo: &str) -> String {
-        git_ok(&self.root().join(format!("repos/{repo}.git")), &["for-each-ref", "--format=%(refname)"])
-    }
-}
-
-fn stderr(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[tokio::test]
 async fn hello_names_the_server_and_the_repository() {

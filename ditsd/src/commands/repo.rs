@@ -70,6 +70,8 @@ enum RepoError {
     Db(#[from] DbError),
     #[error(transparent)]
     Git(#[from] GitError),
+    #[error(transparent)]
+    Program(#[from] dits_core::repo::git_program::GitError),
     #[error("cannot remove {path}")]
     Remove { path: PathBuf, source: std::io::Error },
 }
@@ -96,7 +98,7 @@ fn create(arguments: &CreateArguments) -> Result<(), RepoError> {
     let root = Root::create(&arguments.root)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     Db::open(&root.meta())?.ensure_repo(&name, RepoId(rand::random()), now)?;
-    Ok(Git::new(root).ensure(&name)?)
+    Ok(Git::new(root)?.ensure(&name)?)
 }
 
 fn list(arguments: &ListArguments) -> Result<(), RepoError> {
@@ -125,7 +127,7 @@ fn remove(arguments: &RemoveArguments) -> Result<(), RepoError> {
         return Err(RepoError::Unconfirmed(name));
     }
     // The refs go first: a name must never come back with refs whose media it does not hold.
-    let aside = Git::new(root).set_aside(&name)?;
+    let aside = Git::new(root)?.set_aside(&name)?;
     db.remove_repo(repo.key)?;
     match aside {
         Some(path) => std::fs::remove_dir_all(&path).map_err(|source| RepoError::Remove { path, source }),

@@ -8,6 +8,7 @@
 use dits_core::repo_path::{NameError, RepoName};
 use tonic::{Code, Status};
 
+use crate::blobs::BlobError;
 use crate::db::DbError;
 use crate::git::GitError;
 use crate::rules::ids::BadIds;
@@ -36,12 +37,12 @@ pub enum CallError {
     /// More is going on than this server takes.
     #[error("the server is busy; try again later")]
     Busy,
-    /// A call that this server does not serve.
-    #[error("this server does not serve that call")]
-    NotServed,
     /// The database failed.
     #[error("the server's database failed")]
     Db(#[from] DbError),
+    /// The store failed.
+    #[error("the server's store failed")]
+    Blobs(#[from] BlobError),
     /// The Git side failed.
     #[error("the server could not run git")]
     Git(#[from] GitError),
@@ -58,8 +59,7 @@ impl CallError {
             CallError::Name(_) | CallError::Ids(_) | CallError::Malformed(_) => Code::InvalidArgument,
             CallError::NoRepo(_) => Code::NotFound,
             CallError::Busy => Code::ResourceExhausted,
-            CallError::NotServed => Code::Unimplemented,
-            CallError::Db(_) | CallError::Git(_) | CallError::Panicked => Code::Internal,
+            CallError::Db(_) | CallError::Blobs(_) | CallError::Git(_) | CallError::Panicked => Code::Internal,
         }
     }
 

@@ -59,7 +59,7 @@ pub struct Writers {
 impl Writers {
     /// Starts the writer of one connection. It ends, synced, when its last stream has.
     pub fn start(&self, store: Arc<Store>, presence: Arc<dyn Presence>, domain: Domain) -> Uploading {
-        let (jobs, waiting) = mpsc::channel(ITEMS_WAITING);
+        let (jobs, mut waiting) = mpsc::channel(ITEMS_WAITING);
         let failed = Arc::new(OnceLock::new());
         let uploading = Uploading { jobs, failed: Arc::clone(&failed) };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +67,8 @@ impl Writers {
         running.push(uploading.jobs.downgrade());
         let write = move || {
             let mut writer = Writer::new(&store, presence.as_ref(), domain);
-            if let Err(refusal) = writer.run(waiting) {
+            // The queue outlives the run: streams must find the reason once they find it closed.
+            if let Err(refusal) = writer.run(&mut waiting) {
                 refusal.log("writer");
                 // Only the first reason is kept; there is one writer, so there is no other.
                 let _ = failed.set(refusal.for_peer());
@@ -169,7 +170,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn run(&mut self, mut jobs: mpsc::Receiver<Job>) -> Result<(), Refusal> {
+    fn run(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Refusal> {
         while let Some(job) = jobs.blocking_recv() {
             match job {
                 Job::Store(item, _room) => self.take(&item)?,

@@ -8,24 +8,27 @@
 use dits_core::item::ItemId;
 use rusqlite::params;
 
-use super::{Db, DbError, RepoKey};
+use super::{Db, DbError, RepoId};
 
 impl Db {
     /// Returns true if there is a row for this item.
-    pub fn has_presence(&self, repo: RepoKey, id: &ItemId) -> Result<bool, DbError> {
+    pub fn has_presence(&self, repo: RepoId, id: &ItemId) -> Result<bool, DbError> {
         self.read(|connection| {
-            let select = "SELECT 1 FROM presence WHERE repo = ?1 AND kind = ?2 AND hash = ?3";
+            let select = "SELECT 1 FROM presence
+                WHERE repo = (SELECT no FROM repos WHERE id = ?1) AND kind = ?2 AND hash = ?3";
             connection.prepare_cached(select)?.exists(params![repo.0, id.kind as u8, id.hash])
         })
     }
 
     /// Records items that the repository's client sent and another repository's pack holds.
-    pub fn record_presence(&self, repo: RepoKey, ids: &[ItemId]) -> Result<(), DbError> {
+    /// For a repository that was removed meanwhile nothing is recorded.
+    pub fn record_presence(&self, repo: RepoId, ids: &[ItemId]) -> Result<(), DbError> {
         if ids.is_empty() {
             return Ok(());
         }
         self.write(|connection| {
-            let insert = "INSERT INTO presence (repo, kind, hash) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+            let insert = "INSERT INTO presence (repo, kind, hash)
+                SELECT no, ?2, ?3 FROM repos WHERE id = ?1 ON CONFLICT DO NOTHING";
             let mut statement = connection.prepare_cached(insert)?;
             ids.iter().try_for_each(|id| statement.execute(params![repo.0, id.kind as u8, id.hash]).map(|_| ()))
         })
@@ -45,9 +48,9 @@ mod tests {
         let (_dir, db, film) = with_repo();
         let other = db.ensure_repo(&RepoName::new("other").unwrap(), RepoId([9; 16]), 1).unwrap();
         let chunk = ItemId::from(ChunkHash::from_bytes([1; 32]));
-        db.record_presence(film.key, &[chunk, chunk]).unwrap();
-        assert!(db.has_presence(film.key, &chunk).unwrap());
-        assert!(!db.has_presence(other.key, &chunk).unwrap());
-        assert!(!db.has_presence(film.key, &SpanHash::from_bytes([1; 32]).into()).unwrap());
+        db.record_presence(film.id, &[chunk, chunk]).unwrap();
+        assert!(db.has_presence(film.id, &chunk).unwrap());
+        assert!(!db.has_presence(other.id, &chunk).unwrap());
+        assert!(!db.has_presence(film.id, &SpanHash::from_bytes([1; 32]).into()).unwrap());
     }
 }

@@ -76,7 +76,7 @@ impl Git {
     }
 
     fn init(&self, path: &Path) -> Result<(), GitError> {
-        let mut command = Command::new("git");
+        let mut command = Command::new(&self.program);
         command.env_clear().envs(environment(&self.root)).current_dir(self.root.unfinished());
         command.args(["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template="]).arg(path);
         let output = command.stdin(Stdio::null()).output().map_err(GitError::Start)?;
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn repositories_are_made_once_and_removed_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let git = Git::new(Root::create(dir.path()).unwrap());
+        let git = Git::new(Root::create(dir.path()).unwrap()).unwrap();
         let (film, nested) = (RepoName::new("film").unwrap(), RepoName::new("film/take").unwrap());
         for name in [&film, &nested] {
             assert!(!git.exists(name));
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn what_is_in_the_way_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let git = Git::new(Root::create(dir.path()).unwrap());
+        let git = Git::new(Root::create(dir.path()).unwrap()).unwrap();
         let film = RepoName::new("film").unwrap();
         fs::create_dir_all(git.path(&film).join("notes")).unwrap();
         assert!(matches!(git.ensure(&film), Err(GitError::InTheWay(_))));

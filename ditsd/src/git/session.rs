@@ -3,7 +3,7 @@
 //! **For:** `upload-pack`, `receive-pack` and `upload-archive`.
 //!
 //! **May touch:** the child, and a file in `unfinished/` on which the child's hook leaves
-//! word of missing media.
+//! its report.
 //!
 //! **Must hold:** a session that is dropped ends its child, with all that the child started.
 
@@ -17,6 +17,7 @@ use dits_core::repo_path::RepoName;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+use super::check::Report;
 use super::{Git, GitError, environment, settings};
 
 /// What git is to do.
@@ -45,7 +46,7 @@ impl Service {
 pub struct Session {
     child: Child,
     group: Pid,
-    missing: MissingFile,
+    report: ReportFile,
 }
 
 /// The three pipes of a child.
@@ -77,14 +78,14 @@ impl Git {
     ///
     /// [`GitError::Start`] if the program cannot be started.
     pub fn start(&self, service: Service, repo: &RepoName, protocol: &str) -> Result<(Session, Pipes), GitError> {
-        let missing = MissingFile(self.root.unfinished().join(format!("missing-{:016x}", rand::random::<u64>())));
+        let report = ReportFile(self.root.unfinished().join(format!("report-{:016x}", rand::random::<u64>())));
         let path = self.path(repo);
-        let mut command = Command::new("git");
+        let mut command = Command::new(&self.program);
         command.env_clear().envs(environment(&self.root));
         command.env("GIT_PROTOCOL", protocol);
         command.env(crate::commands::hook::ROOT_VARIABLE, self.root.dir());
         command.env(crate::commands::hook::REPO_VARIABLE, repo.as_str());
-        command.env(crate::commands::hook::MISSING_VARIABLE, &missing.0);
+        command.env(crate::commands::hook::REPORT_VARIABLE, &report.0);
         command.args(settings(&self.root, &path)).arg(service.command()).arg(&path).current_dir(&path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Its own group, so that the whole of it can be ended, and so that Ctrl-C on the
@@ -97,7 +98,7 @@ impl Git {
             output: child.stdout.take().expect("the pipe was asked for"),
             messages: child.stderr.take().expect("the pipe was asked for"),
         };
-        Ok((Session { child, group, missing }, pipes))
+        Ok((Session { child, group, report }, pipes))
     }
 }
 
@@ -111,7 +112,12 @@ impl Session {
         let status = self.child.wait().await.map_err(GitError::Start)?;
         let by_signal = || std::os::unix::process::ExitStatusExt::signal(&status).map(|signal| 128 + signal);
         let exit_code = status.code().or_else(by_signal).unwrap_or(1);
-        Ok(End { exit_code, missing: self.missing.read() })
+        let mut report = Report::read(&self.report.0);
+        if let Some(failure) = &report.failure {
+            tracing::error!(failure, "a push could not be checked");
+        }
+        report.missing.truncate(limits::IDS_PER_MESSAGE_MAX);
+        Ok(End { exit_code, missing: report.missing })
     }
 
     /// Ends the child: first kindly, so that git removes its temporary files.
@@ -124,20 +130,13 @@ impl Session {
     }
 }
 
-/// A file that exists only if the check found something missing.
+/// Where a hook leaves its report; gone with the session.
 #[derive(Debug)]
-struct MissingFile(PathBuf);
+struct ReportFile(PathBuf);
 
-impl MissingFile {
-    fn read(&self) -> Vec<FileHash> {
-        let bytes = std::fs::read(&self.0).unwrap_or_default();
-        let names = bytes.chunks_exact(32).take(limits::IDS_PER_MESSAGE_MAX);
-        names.map(|name| FileHash::from_bytes(name.try_into().expect("chunks_exact gives 32 bytes"))).collect()
-    }
-}
-
-impl Drop for MissingFile {
+impl Drop for ReportFile {
     fn drop(&mut self) {
+        // There is one only where a push was refused.
         let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -79,14 +79,4 @@ impl Certificate {
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(config)
     }
-
-    /// The certificate and those that vouch for it, leaf first.
-    pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.chain
-    }
-
-    /// The leaf's private key.
-    pub fn key(&self) -> &PrivateKeyDer<'static> {
-        &self.key
-    }
 }
