@@ -4,5 +4,6 @@
 //!
 //! **May touch:** sockets, and other stores on disk. Never decides policy.
 
+pub mod answers;
 pub mod proto;
 pub mod server;

@@ -11,5 +11,160 @@
 //!
 //! **Format:** `docs/protocols/control-v1.md`, `docs/protocols/data-v1.md`.
 
+mod channel;
+mod control;
+mod data;
+mod error;
+mod grpc;
+mod tunnel;
+
 pub mod link;
 pub mod quic;
+pub mod trust;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Runtime;
+
+use crate::remote_url::Host;
+use crate::repo_path::RepoName;
+use trust::{Fingerprint, KnownHosts, PinVerifier};
+
+pub use error::ServerError;
+pub use tunnel::{GitEnd, GitEnding, GitInput, GitOutput, GitService, GitTunnel};
+
+/// How bulk data is to travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// QUIC, and gRPC where UDP does not pass.
+    #[default]
+    Auto,
+    /// QUIC or not at all.
+    Quic,
+    /// gRPC; no UDP packet is sent.
+    Grpc,
+}
+
+/// Asks a person whether a host's certificate is the right one.
+pub type Ask<'a> = &'a dyn Fn(&Host, &Fingerprint) -> bool;
+
+/// What a connection needs to know.
+pub struct ConnectOptions<'a> {
+    /// The server.
+    pub host: Host,
+    /// The repository on it.
+    pub repo: RepoName,
+    /// The file of pinned certificates.
+    pub known_hosts: PathBuf,
+    /// Asks a person at a terminal; `None` where there is none.
+    pub ask: Option<Ask<'a>>,
+    /// Finds the server's token. Called once, after the server has asked for it.
+    pub credential: &'a dyn Fn() -> Option<String>,
+    /// How bulk data is to travel.
+    pub transport: Transport,
+    /// Tells a person, in one line, that something is not as it should be.
+    pub warn: Box<dyn Fn(&str) + Send + Sync>,
+    /// The program and its version, for the server's log.
+    pub client: &'a str,
+}
+
+/// A connection to one repository on a server.
+///
+/// Every call blocks. None may be made from asynchronous code.
+pub struct ServerRemote {
+    runtime: Runtime,
+    host: Host,
+    repo: RepoName,
+    control: channel::Client,
+    address: SocketAddr,
+    pin: Fingerprint,
+    server_id: [u8; 16],
+    repo_id: Option<[u8; 16]>,
+    quic_port: u16,
+    transport: Transport,
+    warn: Box<dyn Fn(&str) + Send + Sync>,
+    lease: Mutex<bytes::Bytes>,
+    data: Mutex<data::DataState>,
+}
+
+impl ServerRemote {
+    /// Connects, checks the server's certificate, and agrees on a version.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`]: each says what to do about it where that is known.
+    pub fn connect(options: ConnectOptions<'_>) -> Result<ServerRemote, ServerError> {
+        let host = options.host.clone();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|source| ServerError::System { host: host.clone(), source })?;
+        let (dialed, pin) = trusted(&runtime, &options)?;
+        let greeted = runtime.block_on(control::greet(&dialed, &options))?;
+        Ok(ServerRemote {
+            control: greeted.client,
+            address: dialed.address,
+            pin,
+            server_id: greeted.server_id,
+            repo_id: greeted.repo_id,
+            quic_port: greeted.quic_port,
+            runtime,
+            host,
+            repo: options.repo,
+            transport: options.transport,
+            warn: options.warn,
+            lease: Mutex::default(),
+            data: Mutex::default(),
+        })
+    }
+
+    /// The server.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// 16 bytes that name the server for good.
+    pub fn server_id(&self) -> [u8; 16] {
+        self.server_id
+    }
+
+    /// 16 bytes that name the repository for good; `None` if it did not exist at the start.
+    pub fn repo_id(&self) -> Option<[u8; 16]> {
+        self.repo_id
+    }
+}
+
+/// Connects to the host once its certificate is the one that is pinned, or is to be pinned.
+fn trusted(runtime: &Runtime, options: &ConnectOptions<'_>) -> Result<(channel::Dialed, Fingerprint), ServerError> {
+    let host = &options.host;
+    let known_hosts = KnownHosts::new(&options.known_hosts);
+    let failed = |source| ServerError::KnownHosts { host: host.clone(), source };
+    let dial = |pin| {
+        let verifier = PinVerifier::new(pin);
+        let dialed = runtime.block_on(channel::dial(host, Arc::clone(&verifier)));
+        (dialed, verifier.seen())
+    };
+    if let Some(pinned) = known_hosts.pinned(host).map_err(failed)? {
+        return match dial(Some(pinned)) {
+            (Ok(dialed), _) => Ok((dialed, pinned)),
+            (Err(_), Some(found)) if found != pinned => {
+                Err(ServerError::PinChanged { host: host.clone(), pinned, found })
+            }
+            (Err(error), _) => Err(error.error),
+        };
+    }
+    let (first, found) = dial(None);
+    let (error, found) = match (first, found) {
+        (Err(error), Some(found)) => (error, found),
+        (Err(error), None) => return Err(error.error),
+        (Ok(_), _) => unreachable!("a verifier that expects nothing accepts nothing"),
+    };
+    let is_loopback = error.address.is_some_and(|address| address.ip().is_loopback());
+    if !is_loopback && !options.ask.is_some_and(|ask| ask(host, &found)) {
+        return Err(ServerError::Unpinned { host: host.clone(), found });
+    }
+    // Only this handshake proves that the server holds the certificate's key.
+    let dialed = dial(Some(found)).0.map_err(|error| error.error)?;
+    known_hosts.pin(host, found).map_err(failed)?;
+    Ok((dialed, found))
+}

@@ -10,12 +10,16 @@
 //!
 //! **Format:** `docs/protocols/data-v1.md`.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use sha2::Sha256;
+
+use super::link::{FramesIn, FramesOut, LinkError};
+use crate::wire::frame::Frame;
 
 /// The name of the data plane's version in the TLS handshake.
 pub const ALPN: &[u8] = b"dits/1";
@@ -35,6 +39,8 @@ const SOCKET_BUFFER_LEN: usize = 8 * 1024 * 1024;
 const MTU_MAX: u16 = 6_400;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT_MS: u32 = 20_000;
+/// How long the server may take to check a proof.
+const AUTH_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 const EXPORTER_LABEL: &[u8] = b"dits data v1";
 
@@ -102,4 +108,73 @@ pub fn proof(secret: &[u8; 32], exporter: &[u8; 32]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(exporter);
     mac.finalize().into_bytes().into()
+}
+
+/// A client's connection that was proven to come from the holder of a token.
+pub struct Dialed {
+    /// The connection.
+    pub connection: quinn::Connection,
+    /// Keeps the socket open.
+    _endpoint: quinn::Endpoint,
+}
+
+/// Why there is no connection. Whoever asks for one treats all of these alike: as a network
+/// that UDP does not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// No socket.
+    #[error("no UDP socket")]
+    Socket(#[source] std::io::Error),
+    /// The settings do not fit QUIC, or the address cannot be dialed.
+    #[error("the address cannot be dialed")]
+    Settings,
+    /// The handshake failed.
+    #[error("the QUIC handshake failed")]
+    Handshake(#[source] quinn::ConnectionError),
+    /// The server did not accept the proof.
+    #[error("the proof was not accepted")]
+    Proof,
+    /// The stream of the proof failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// It took too long.
+    #[error("no answer over UDP")]
+    TimedOut,
+}
+
+/// Connects to `address`, and proves that this end holds the token.
+///
+/// # Errors
+///
+/// [`DialError`].
+pub async fn dial(
+    address: SocketAddr,
+    tls: rustls::ClientConfig,
+    token_id: [u8; 16],
+    secret: &[u8; 32],
+) -> Result<Dialed, DialError> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).map_err(DialError::Socket)?;
+    // Small buffers are slower, and nothing worse.
+    let _ = enlarge_buffers(&socket);
+    let endpoint = quinn::Endpoint::new(endpoint_config(), None, socket, Arc::new(quinn::TokioRuntime));
+    let endpoint = endpoint.map_err(DialError::Socket)?;
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(|_| DialError::Settings)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(transport_config());
+    // The certificate is pinned by its fingerprint; the name in the handshake says nothing.
+    let connecting = endpoint.connect_with(config, address, "dits.invalid").map_err(|_| DialError::Settings)?;
+    let connection = connecting.await.map_err(DialError::Handshake)?;
+    let mac = proof(secret, &exporter_of(&connection).map_err(|_| DialError::Settings)?);
+    let (send, receive) = connection.open_bi().await.map_err(DialError::Handshake)?;
+    let mut leaving = FramesOut::quic(send);
+    leaving.send(&Frame::Auth { token_id, mac }).await?;
+    leaving.finish().await?;
+    match FramesIn::quic(receive, AUTH_SILENCE_MAX).next().await? {
+        Some(Frame::Ok) => Ok(Dialed { connection, _endpoint: endpoint }),
+        _ => Err(DialError::Proof),
+    }
 }

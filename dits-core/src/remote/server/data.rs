@@ -1,0 +1,184 @@
+//! Items to and from a server, over whichever carrier works.
+//!
+//! **For:** pushing and fetching media.
+//!
+//! **May touch:** the network.
+//!
+//! **Must hold:**
+//! - an item is compared with its name before it is handed on;
+//! - memory is bounded whatever the number of items and the speed of either end;
+//! - where UDP fails, the rest goes over gRPC, and a person is told so once.
+//!
+//! **Format:** `docs/protocols/data-v1.md`.
+
+mod download;
+mod upload;
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::link::{FramesIn, FramesOut, LinkError};
+use super::trust::PinVerifier;
+use super::{ServerError, ServerRemote, Transport, control, grpc, quic};
+use crate::remote::proto::{Direction, OpenDataRequest};
+use crate::wire::frame::RefusalCode;
+
+/// How long QUIC may take to connect before gRPC is used instead.
+const QUIC_PATIENCE: Duration = Duration::from_secs(2);
+/// The same where there is nothing to use instead.
+const QUIC_ONLY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may say nothing while an answer is due: it may be syncing a slow disk.
+const ANSWER_SILENCE_MAX: Duration = Duration::from_secs(300);
+/// Bytes of items that are held here on their way.
+const ROOM: usize = 32 * 1024 * 1024;
+const _: () = assert!(crate::limits::FRAME_LEN_MAX + 4 <= ROOM);
+
+/// What is remembered between transfers.
+#[derive(Default)]
+pub struct DataState {
+    upload: Option<Arc<quic::Dialed>>,
+    download: Option<Arc<quic::Dialed>>,
+    gave_up_quic: bool,
+}
+
+/// What opens streams of frames.
+#[derive(Clone)]
+enum Carrier {
+    Quic(Arc<quic::Dialed>),
+    Grpc { client: Box<super::channel::Client>, repo: String, direction: Direction },
+}
+
+/// Why a stream did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("{reason}")]
+    Refused { code: RefusalCode, reason: String },
+    #[error("{0}")]
+    Nonsense(&'static str),
+}
+
+impl Carrier {
+    /// How many streams carry items at once.
+    fn stream_count(&self) -> usize {
+        match self {
+            Carrier::Quic(_) => quic::STREAMS,
+            // All calls share one TCP connection: more of them would only wait for each other.
+            Carrier::Grpc { .. } => 1,
+        }
+    }
+
+    fn is_quic(&self) -> bool {
+        matches!(self, Carrier::Quic(_))
+    }
+
+    async fn open(&self) -> Result<(FramesOut, FramesIn), StreamError> {
+        match self {
+            Carrier::Quic(dialed) => {
+                let opened = dialed.connection.open_bi().await;
+                let (send, receive) =
+                    opened.map_err(|error| LinkError::Write(quinn::WriteError::ConnectionLost(error)))?;
+                Ok((FramesOut::quic(send), FramesIn::quic(receive, ANSWER_SILENCE_MAX)))
+            }
+            Carrier::Grpc { client, repo, direction } => {
+                let opened = grpc::open((**client).clone(), repo.clone(), *direction, ANSWER_SILENCE_MAX).await;
+                Ok(opened.map_err(|status| LinkError::Call(Box::new(status)))?)
+            }
+        }
+    }
+}
+
+impl ServerRemote {
+    /// Finds what carries data: QUIC where it may and can be used, gRPC elsewhere.
+    fn carrier(&self, direction: Direction) -> Result<Carrier, ServerError> {
+        let gave_up = {
+            let state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = match direction {
+                Direction::Download => &state.download,
+                _ => &state.upload,
+            };
+            match kept {
+                Some(dialed) if dialed.connection.close_reason().is_none() => {
+                    return Ok(Carrier::Quic(Arc::clone(dialed)));
+                }
+                _ => state.gave_up_quic,
+            }
+        };
+        let by_call = Carrier::Grpc { client: Box::new(self.control.clone()), repo: self.repo_name(), direction };
+        match self.transport {
+            Transport::Grpc => Ok(by_call),
+            Transport::Auto if gave_up || self.quic_port == 0 => Ok(by_call),
+            Transport::Quic if self.quic_port == 0 => Err(ServerError::NoQuic { host: self.host.clone() }),
+            Transport::Auto => match self.dial_quic(direction, QUIC_PATIENCE)? {
+                Some(carrier) => Ok(carrier),
+                None => {
+                    self.give_up_quic();
+                    Ok(by_call)
+                }
+            },
+            Transport::Quic => self
+                .dial_quic(direction, QUIC_ONLY_PATIENCE)?
+                .ok_or_else(|| ServerError::NoQuic { host: self.host.clone() }),
+        }
+    }
+
+    /// Connects over QUIC; `None` where UDP does not pass in time.
+    fn dial_quic(&self, direction: Direction, patience: Duration) -> Result<Option<Carrier>, ServerError> {
+        let mut client = self.control.clone();
+        let request = OpenDataRequest { repo: self.repo_name(), direction: direction.into() };
+        let dialing = async {
+            let token = client.open_data(request).await?.into_inner();
+            let mut address = self.address;
+            address.set_port(self.quic_port);
+            let tls = PinVerifier::new(Some(self.pin)).client_config(quic::ALPN);
+            let (Ok(id), Ok(secret)) = (token.token_id.as_ref().try_into(), token.secret.as_ref().try_into()) else {
+                return Err(tonic::Status::internal("a token of another length"));
+            };
+            Ok(tokio::time::timeout(patience, quic::dial(address, tls, id, secret)).await)
+        };
+        let dialed = self.runtime.block_on(dialing).map_err(|status| control::call_failed(&self.host, status))?;
+        let Ok(Ok(dialed)) = dialed else { return Ok(None) };
+        let dialed = Arc::new(dialed);
+        let mut state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        match direction {
+            Direction::Download => state.download = Some(Arc::clone(&dialed)),
+            _ => state.upload = Some(Arc::clone(&dialed)),
+        }
+        Ok(Some(Carrier::Quic(dialed)))
+    }
+
+    /// Uses gRPC from now on, and says so the first time.
+    fn give_up_quic(&self) {
+        let first = {
+            let mut state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+            (state.upload, state.download) = (None, None);
+            !std::mem::replace(&mut state.gave_up_quic, true)
+        };
+        if first {
+            let host = &self.host;
+            (self.warn)(&format!(
+                "UDP does not reach {host}: media goes over TCP instead (dits.transport=grpc does so at once)"
+            ));
+        }
+    }
+
+    /// Decides what becomes of a transfer whose carrier failed: gRPC goes on where QUIC broke.
+    fn after_failure(&self, carrier: &Carrier, error: StreamError) -> Result<(), ServerError> {
+        let is_broken = match &error {
+            StreamError::Link(LinkError::Frame(_)) | StreamError::Refused { .. } | StreamError::Nonsense(_) => false,
+            StreamError::Link(_) => true,
+        };
+        if carrier.is_quic() && is_broken && self.transport == Transport::Auto {
+            self.give_up_quic();
+            return Ok(());
+        }
+        let host = self.host.clone();
+        Err(match error {
+            StreamError::Link(LinkError::Call(status)) => control::call_failed(&host, *status),
+            StreamError::Link(source) => ServerError::Data { host, source },
+            StreamError::Refused { code, reason } => ServerError::Refused { host, code, reason },
+            StreamError::Nonsense(what) => ServerError::Answer { host, what },
+        })
+    }
+}
