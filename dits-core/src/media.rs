@@ -9,3 +9,6 @@
 //! that is damaged or no container at all is as welcome as any other.
 
 pub mod atoms;
+pub mod metadata;
+pub mod sample_tables;
+pub mod tree;
