@@ -19,6 +19,7 @@ pub mod git_program;
 pub mod pointer_walk;
 pub mod stores;
 pub mod unsynced;
+pub mod work_tree_file;
 
 use std::path::{Path, PathBuf};
 

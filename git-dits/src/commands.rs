@@ -7,8 +7,13 @@
 //! **Must hold:** verbs and flags are those of `git lfs` where the meaning is the same.
 
 mod env;
+mod fetch;
 mod hook;
 mod install;
+mod ls_files;
+mod pull;
+mod roundtrip;
+mod status;
 mod track;
 mod uninstall;
 mod untrack;
@@ -32,7 +37,12 @@ enum Verb {
     Uninstall(uninstall::Args),
     Track(track::Args),
     Untrack(untrack::Args),
+    Status(status::Args),
+    LsFiles(ls_files::Args),
     Env(env::Args),
+    Pull(pull::Args),
+    Fetch(fetch::Args),
+    Roundtrip(roundtrip::Args),
     Hook(hook::Args),
 }
 
@@ -44,7 +54,12 @@ impl Command {
             Verb::Uninstall(args) => uninstall::run(&args),
             Verb::Track(args) => track::run(&args),
             Verb::Untrack(args) => untrack::run(&args),
+            Verb::Status(args) => status::run(&args),
+            Verb::LsFiles(args) => ls_files::run(&args),
             Verb::Env(args) => env::run(&args),
+            Verb::Pull(args) => pull::run(&args),
+            Verb::Fetch(args) => fetch::run(&args),
+            Verb::Roundtrip(args) => roundtrip::run(&args),
             Verb::Hook(args) => hook::run(args),
         }
     }

@@ -79,25 +79,33 @@ const ALLOW: &str = "protocol.dits.allow";
 
 /// The lines for programs at these places and this git.
 pub fn lines(programs: &Programs, version: Option<GitVersion>) -> Vec<Line> {
-    let filter = shell_quoted(&programs.filter);
-    // Git replaces `%` in these two, so a `%` of the path itself is doubled.
-    let single = |verb: &str| BString::from([&filter.replace("%", "%%"), verb.as_bytes(), b" %f"].concat());
-    let line = |key, value: BString, mark| Line { key, value, mark };
-    let mut lines = vec![
-        line(PROCESS, [filter.as_slice(), b" process"].concat().into(), "git-dits-filter"),
-        line(CLEAN, single(" clean"), "git-dits-filter"),
-        line(SMUDGE, single(" smudge"), "git-dits-filter"),
-        // Without it git holds a whole file in memory to clean it, and stores what a failed filter left.
-        line(REQUIRED, "true".into(), "true"),
-        // Without it submodules with a `dits://` address are refused.
-        line(ALLOW, "always".into(), "always"),
-    ];
+    let mut lines = filter_lines(programs);
+    // Without it submodules with a `dits://` address are refused.
+    lines.push(line(ALLOW, "always".into(), "always"));
     if version.is_some_and(|version| version >= GitVersion::CONFIG_HOOKS) {
         let command = [shell_quoted(&programs.porcelain).as_slice(), b" hook pre-push"].concat();
         lines.push(line(HOOK_EVENT, PRE_PUSH.into(), PRE_PUSH));
         lines.push(line(HOOK_COMMAND, command.into(), "git-dits"));
     }
     lines
+}
+
+fn line(key: &'static str, value: BString, mark: &'static str) -> Line {
+    Line { key, value, mark }
+}
+
+/// The lines that make git call the filter.
+pub fn filter_lines(programs: &Programs) -> Vec<Line> {
+    let filter = shell_quoted(&programs.filter);
+    // Git replaces `%` in these two, so a `%` of the path itself is doubled.
+    let single = |verb: &str| BString::from([&filter.replace("%", "%%"), verb.as_bytes(), b" %f"].concat());
+    vec![
+        line(PROCESS, [filter.as_slice(), b" process"].concat().into(), "git-dits-filter"),
+        line(CLEAN, single(" clean"), "git-dits-filter"),
+        line(SMUDGE, single(" smudge"), "git-dits-filter"),
+        // Without it git holds a whole file in memory to clean it, and stores what a failed filter left.
+        line(REQUIRED, "true".into(), "true"),
+    ]
 }
 
 /// Every key that any version of git would have got, with the mark of values that are ours.

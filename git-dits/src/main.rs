@@ -8,26 +8,31 @@
 //! exit status is one of those that each help text ends with.
 
 mod attributes_file;
+mod changes;
 mod commands;
 mod filter_config;
 mod git;
 mod here;
 mod hook_files;
+mod hydrating;
 mod media_files;
 mod out;
+mod pointers;
 mod presets;
 mod programs;
+mod progress;
 mod report;
+mod sizes;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    report::report_panics();
     #[cfg(debug_assertions)]
     if let Ok(request) = std::env::var("DITS_STOP_AT") {
         dits_core::steps::stop_at(&request);
     }
-    report::end(commands::Command::parse().run())
+    let command = commands::Command::parse();
+    report::guarded(|| command.run())
 }

@@ -90,10 +90,19 @@ fn write_beside(path: &Path, text: &[u8]) -> std::io::Result<()> {
     file.set_permissions(permissions.unwrap_or_else(|_| std::fs::Permissions::from_mode(0o644)))
 }
 
-/// The value of one attribute for each path, in the order of `paths`.
+/// The value of one attribute for each path, in the order of `paths`, as the work tree has it.
 ///
 /// Paths are relative to git's directory.
 pub fn attribute(git: &GitProgram, name: &str, paths: &[BString]) -> Result<Vec<BString>, GitError> {
+    check_attr(git, &["check-attr", "-z", "--stdin", name], paths)
+}
+
+/// The same, as the index has it.
+pub fn attribute_in_index(git: &GitProgram, name: &str, paths: &[BString]) -> Result<Vec<BString>, GitError> {
+    check_attr(git, &["check-attr", "--cached", "-z", "--stdin", name], paths)
+}
+
+fn check_attr(git: &GitProgram, args: &[&str], paths: &[BString]) -> Result<Vec<BString>, GitError> {
     if paths.is_empty() {
         return Ok(Vec::new());
     }
@@ -102,7 +111,7 @@ pub fn attribute(git: &GitProgram, name: &str, paths: &[BString]) -> Result<Vec<
         input.extend_from_slice(path);
         input.push(0);
     }
-    let answer = git::filter(git, &["check-attr", "-z", "--stdin", name], &input)?;
+    let answer = git::filter(git, args, &input)?;
     // Each path is answered with three fields: path, attribute, value.
     Ok(answer.split_str("\0").skip(2).step_by(3).map(BString::from).collect())
 }

@@ -51,6 +51,14 @@ impl Programs {
         Ok(is_program(exec_path.join(HELPER)).or_else(|| on_search_path(HELPER)))
     }
 
+    /// The remote helper, beside this program or on the search path.
+    pub fn helper(&self) -> Result<PathBuf, Failure> {
+        self.helper_beside().or_else(|| on_search_path(HELPER)).ok_or_else(|| {
+            Failure::new(format!("{HELPER} is neither beside {} nor on the PATH", self.porcelain.display()))
+                .hint(format!("put all programs of Dits into one directory, {} for example", parent(&self.porcelain)))
+        })
+    }
+
     /// The remote helper beside this program, whether git finds it or not.
     pub fn helper_beside(&self) -> Option<PathBuf> {
         beside(&self.porcelain, HELPER)

@@ -7,6 +7,7 @@
 //! **Must hold:** a closed pipe is a normal end; a panic is reported as a bug, with status 255.
 
 use std::error::Error;
+use std::panic::UnwindSafe;
 use std::process::ExitCode;
 
 /// The exit statuses, as every help text ends with them.
@@ -69,6 +70,12 @@ impl Failure {
         self
     }
 
+    /// Adds one cause in words.
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Failure {
+        self.causes.push(cause.into());
+        self
+    }
+
     /// Adds one line on what to do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hints.push(hint.into());
@@ -95,7 +102,7 @@ impl<E: Error> From<E> for Failure {
 }
 
 /// Tells the user how a command ended.
-pub fn end(result: Result<(), Failure>) -> ExitCode {
+fn end(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if failure.kind == Kind::ClosedPipe {
         return ExitCode::SUCCESS;
@@ -118,15 +125,16 @@ pub fn hint(message: &str) {
     eprintln!("hint: {message}");
 }
 
-/// Makes a panic end the program with status 255 and a request to report it.
-pub fn report_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        default(panic);
-        eprintln!("error: this is a bug in Dits");
-        eprintln!("hint: please report it with the lines above");
-        std::process::exit(255);
-    }));
+/// Runs a command; a panic in it is a bug in Dits, and is reported as one.
+pub fn guarded(command: impl FnOnce() -> Result<(), Failure> + UnwindSafe) -> ExitCode {
+    match std::panic::catch_unwind(command) {
+        Ok(result) => end(result),
+        Err(_) => {
+            eprintln!("error: this is a bug in Dits");
+            eprintln!("hint: please report it with the lines above");
+            ExitCode::from(255)
+        }
+    }
 }
 
 #[cfg(test)]
