@@ -29,7 +29,7 @@ const CORE_GRANTS: &[Grant] = &[
     Grant { names: &["gix", "gix_packetline"], granted: &["repo"], why: "only repo knows Git libraries" },
     Grant {
         names: &["rusqlite"],
-        granted: &["store/index", "repo/receipts", "remote/receipts"],
+        granted: &["store/index", "store/error", "repo/receipts", "remote/receipts"],
         why: "only the index and the receipts know SQL",
     },
     Grant {
@@ -62,7 +62,7 @@ const CORE_GRANTS: &[Grant] = &[
         why: "only the network waits",
     },
     Grant {
-        names: &["std::env", "env::var", "env::var_os", "env::current_dir", "env::args", "env::temp_dir", "temp_dir"],
+        names: &["env::var", "env::var_os", "env::current_dir", "env::args", "temp_dir"],
         granted: &[],
         why: "dits-core never reads the environment",
     },
@@ -86,7 +86,9 @@ const DITSD_GRANTS: &[Grant] = &[
 const RULES_NEVER: &[&str] = &[
     "std::fs",
     "std::env",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
     "std::thread",
     "std::process",
     "SystemTime",

@@ -237,11 +237,7 @@ fn is_unwritable(error: &StoreError) -> bool {
         StoreError::Io { source, .. } => {
             matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
         }
-        StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } => matches!(
-            error.code,
-            rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::PermissionDenied
-        ),
-        _ => false,
+        _ => index::is_unwritable_index(error),
     }
 }
 

@@ -71,7 +71,6 @@ impl World {
     pub fn repo(&self, name: &str) -> Repo<'_> {
         self.git(&["init", "-q", name]).ok();
         let repo = Repo::at(self, self.path(name));
-        repo.git(&["dits", "install", "--local"]).ok();
         repo.git(&["dits", "track", "*.bin", "*.mp4", "*.mov"]).ok();
         repo.commit("media are tracked");
         repo

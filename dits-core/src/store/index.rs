@@ -313,6 +313,13 @@ fn not_an_index() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB), None)
 }
 
+/// Returns true if the error says that the index cannot be written here, whatever is in it.
+pub(super) fn is_unwritable_index(error: &StoreError) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+    let StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } = error else { return false };
+    matches!(error.code, ReadOnly | CannotOpen | PermissionDenied)
+}
+
 /// Returns true if the error says that the index itself is bad, so that only making it anew helps.
 pub(super) fn is_bad_index(error: &StoreError) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SchemaChanged, TypeMismatch};
