@@ -1,5 +1,7 @@
 //! The server's end of the data plane, against peers that behave and peers that do not.
 
+mod both_ends;
+
 use super::*;
 use dits_core::codec::Codec;
 use dits_core::hash::ChunkHash;
