@@ -117,7 +117,7 @@ pub enum ServerError {
         /// The server.
         host: Host,
         /// Why.
-        source: ReadError,
+        source: Box<ReadError>,
     },
     /// An item that came could not be stored here.
     #[error("an item from {host} cannot be stored")]
@@ -125,7 +125,7 @@ pub enum ServerError {
         /// The server.
         host: Host,
         /// Why.
-        source: WriteError,
+        source: Box<WriteError>,
     },
     /// The system gave no threads or sockets.
     #[error("cannot start the connection to {host}")]

@@ -75,8 +75,9 @@ impl ServerRemote {
                         pending.remove(&item.id);
                         let len = item.bytes.len() as u64;
                         let ItemFrame { id, codec, plain_len, bytes } = item;
-                        sink(StoredItem { id, codec, plain_len, bytes: bytes.into() })
-                            .map_err(|source| ServerError::Write { host: self.host.clone(), source })?;
+                        sink(StoredItem { id, codec, plain_len, bytes: bytes.into() }).map_err(|source| {
+                            ServerError::Write { host: self.host.clone(), source: Box::new(source) }
+                        })?;
                         progress(len);
                     }
                     Answer::Absent(id) => {

@@ -57,7 +57,8 @@ impl ServerRemote {
             let carrier = self.carrier(Direction::Upload)?;
             let mut session = self.start_upload(&carrier);
             for item in &mut items {
-                let item = item.map_err(|source| ServerError::Read { host: self.host.clone(), source })?;
+                let item =
+                    item.map_err(|source| ServerError::Read { host: self.host.clone(), source: Box::new(source) })?;
                 let len = item.bytes.len();
                 if !self.give(&mut session, item) {
                     break;
