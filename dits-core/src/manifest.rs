@@ -13,6 +13,7 @@
 //! **Format:** `docs/formats/manifest-v1.md`.
 
 pub mod block_tree;
+pub mod parts;
 pub mod span;
 
 use crate::hash::{FileHash, ManifestHash, PageValue, SideTableHash, SpanHash};

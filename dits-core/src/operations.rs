@@ -12,3 +12,8 @@ pub mod hydrate;
 pub mod verify;
 
 pub use chunk_stream::OutlineError;
+
+#[cfg(feature = "remote")]
+pub mod fetch_media;
+#[cfg(feature = "remote")]
+pub mod push_media;

@@ -1,0 +1,352 @@
+//! Fetch: media comes from a remote into the store.
+//!
+//! **For:** checkouts that find pointers without content, and `git dits fetch`.
+//!
+//! **May touch:** the own store, and one remote.
+//!
+//! **Must hold:**
+//! - only what no store at hand has is asked for;
+//! - items are stored in the order chunks, spans and pages, manifests, and what was stored is
+//!   of use after an interruption;
+//! - memory is bounded by a batch of manifests ([`MANIFESTS_LEN_MAX`]) and of spans, whatever
+//!   the number and length of files.
+//!
+//! Limitations: that the whole content hashes to its oid is checked when the file is written
+//! out; here each item is checked against its own name.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::codec::Decoder;
+use crate::hash::FileHash;
+use crate::item::{ItemId, ItemKind};
+use crate::limits;
+use crate::manifest::Manifest;
+use crate::manifest::span::Span;
+use crate::operations::push_media::Progress;
+use crate::pack_format::Domain;
+use crate::pointer::Pointer;
+use crate::remote::{Remote, RemoteError};
+use crate::store::{NewItem, PackWriter, ReadError, Sources, StoreError, StoredItem, WriteError};
+
+/// Manifests that are held in memory at once, in bytes.
+const MANIFESTS_LEN_MAX: usize = 2 * limits::MANIFEST_LEN_MAX;
+/// Spans whose chunks are asked for at once.
+const SPANS_MAX: usize = 1024;
+
+/// Why a file was not fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotFetched {
+    /// The remote does not hold it.
+    #[error("the remote does not have it")]
+    NotHeld,
+    /// The remote says it holds the file, and yet has no such part.
+    #[error("the remote lacks {0}")]
+    PartMissing(ItemId),
+    /// What the remote gave as its manifest is about something else, or none.
+    #[error("the remote describes it wrongly")]
+    WrongManifest,
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The file.
+    pub pointer: Pointer,
+    /// Whether all of it is in the stores now.
+    pub result: Result<(), NotFetched>,
+}
+
+/// A fetch that could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The remote could not do what it was asked.
+    #[error("cannot fetch media")]
+    Remote(#[from] RemoteError),
+    /// The own store cannot be read.
+    #[error("cannot read media")]
+    Read(#[from] ReadError),
+    /// The own store cannot be used.
+    #[error("cannot use the store")]
+    Store(#[from] StoreError),
+    /// The own store cannot be written to.
+    #[error("cannot store media")]
+    Write(#[from] WriteError),
+}
+
+/// Fetches what the stores at hand lack of `wanted`, each file once.
+///
+/// # Errors
+///
+/// [`FetchError`] when the remote or the own store cannot be used. A file that could not be
+/// fetched is no error here but says so in its [`Fetched::result`].
+pub fn fetch_media(
+    sources: &Sources,
+    remote: &Remote,
+    wanted: &[Pointer],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<Fetched>, FetchError> {
+    let mut seen = HashSet::new();
+    let wanted: Vec<Pointer> = wanted.iter().filter(|pointer| seen.insert(**pointer)).copied().collect();
+    let total = wanted.iter().map(|pointer| pointer.size).fold(0, u64::saturating_add);
+    let meter = Meter { done: AtomicU64::new(0), moved: AtomicU64::new(0), total, tell: progress };
+    let mut fetching = Fetching { sources, remote, meter: &meter, writer: sources.own().writer(Domain::LOCAL) };
+    let mut all = Vec::new();
+    for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
+        fetching.files(batch, &mut all)?;
+    }
+    Ok(all)
+}
+
+struct Meter<'a> {
+    done: AtomicU64,
+    moved: AtomicU64,
+    total: u64,
+    tell: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl Meter<'_> {
+    fn done(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.say();
+    }
+
+    fn moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.say();
+    }
+
+    fn say(&self) {
+        let done = self.done.load(Ordering::Relaxed).min(self.total);
+        (self.tell)(Progress { done, total: self.total, moved: self.moved.load(Ordering::Relaxed) });
+    }
+}
+
+struct Fetching<'a> {
+    sources: &'a Sources,
+    remote: &'a Remote,
+    meter: &'a Meter<'a>,
+    writer: PackWriter<'a>,
+}
+
+/// A file whose manifest is at hand, not yet stored unless it was here before.
+struct Outline {
+    pointer: Pointer,
+    manifest: Manifest,
+    /// The manifest as it came.
+    new: Option<StoredItem>,
+}
+
+impl Fetching<'_> {
+    fn files(&mut self, wanted: &[Pointer], all: &mut Vec<Fetched>) -> Result<(), FetchError> {
+        let oids: Vec<FileHash> = wanted.iter().map(|pointer| pointer.oid).collect();
+        let mut by_manifest: HashMap<ItemId, Pointer> = HashMap::new();
+        let mut here = Vec::new();
+        for (pointer, manifest) in wanted.iter().zip(self.remote.manifests(&oids)?) {
+            let Some(manifest) = manifest else {
+                all.push(Fetched { pointer: *pointer, result: Err(NotFetched::NotHeld) });
+                continue;
+            };
+            let id = ItemId::from(manifest);
+            match self.sources.has(&id)? {
+                true => here.push((id, *pointer)),
+                false => drop(by_manifest.insert(id, *pointer)),
+            }
+        }
+        let mut outlines = Vec::new();
+        for (id, pointer) in here {
+            match self.read_here(&id) {
+                Ok(plain) => outline(pointer, &plain, None, &mut outlines, all),
+                // A damaged copy here is as good as none.
+                Err(_) => drop(by_manifest.insert(id, pointer)),
+            }
+        }
+        self.contents(&mut outlines, all)?;
+        let mut ids: Vec<ItemId> = by_manifest.keys().copied().collect();
+        ids.sort_unstable();
+        // A few manifests at a time, since one may be as long as the limit allows.
+        for ids in ids.chunks(256) {
+            self.manifests(ids, &by_manifest, all)?;
+        }
+        Ok(())
+    }
+
+    fn manifests(
+        &mut self,
+        ids: &[ItemId],
+        pointers: &HashMap<ItemId, Pointer>,
+        all: &mut Vec<Fetched>,
+    ) -> Result<(), FetchError> {
+        let mut left = ids;
+        while !left.is_empty() {
+            // The length of a manifest follows from its file's: about 40 bytes for a span of at
+            // least 2 MiB, and a page for each 256 MiB.
+            let expected = |id: &ItemId| 20_000 + (pointers[id].size >> 15) as usize;
+            let mut len = 0;
+            let fits = left.iter().take_while(|id| {
+                len += expected(id);
+                len <= MANIFESTS_LEN_MAX
+            });
+            let (now, rest) = left.split_at(fits.count().max(1));
+            left = rest;
+            let mut arrived = Vec::new();
+            let mut sink = |item: StoredItem| {
+                arrived.push(item);
+                Ok(())
+            };
+            let absent = self.remote.download(now, &mut sink, &|bytes| self.meter.moved(bytes))?;
+            for id in absent {
+                all.push(Fetched { pointer: pointers[&id], result: Err(NotFetched::PartMissing(id)) });
+            }
+            let mut outlines = Vec::new();
+            let mut decoder = Decoder::new();
+            let mut plain = Vec::new();
+            for item in arrived {
+                let Some(pointer) = pointers.get(&item.id) else { continue };
+                match decoder.decode(item.codec, &item.bytes, item.plain_len as usize, &mut plain) {
+                    Ok(()) => outline(*pointer, &plain, Some(item), &mut outlines, all),
+                    Err(_) => all.push(Fetched { pointer: *pointer, result: Err(NotFetched::WrongManifest) }),
+                }
+            }
+            self.contents(&mut outlines, all)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what is missing of each file, then stores the manifests of those that are whole.
+    fn contents(&mut self, outlines: &mut Vec<Outline>, all: &mut Vec<Fetched>) -> Result<(), FetchError> {
+        let mut absent = HashSet::new();
+        let mut batch = Vec::new();
+        for outline in outlines.iter() {
+            for part in outline.manifest.parts() {
+                if part.id.kind == ItemKind::Chunk {
+                    self.meter.done(part.covers);
+                }
+                batch.push(part.id);
+                if batch.len() >= SPANS_MAX {
+                    self.parts(std::mem::take(&mut batch), &mut absent)?;
+                }
+            }
+        }
+        self.parts(batch, &mut absent)?;
+        let mut whole = Vec::new();
+        for Outline { pointer, manifest, new } in outlines.drain(..) {
+            let result = match self.first_absent(&manifest, &absent) {
+                None => {
+                    whole.extend(new);
+                    Ok(())
+                }
+                Some(id) => Err(NotFetched::PartMissing(id)),
+            };
+            all.push(Fetched { pointer, result });
+        }
+        for item in whole {
+            put(&mut self.writer, &item)?;
+        }
+        Ok(self.writer.commit()?)
+    }
+
+    /// Fetches these parts and, of the spans, their chunks.
+    fn parts(&mut self, mut parts: Vec<ItemId>, absent: &mut HashSet<ItemId>) -> Result<(), FetchError> {
+        parts.sort_unstable();
+        parts.dedup();
+        let (chunks, above): (Vec<_>, Vec<_>) = parts.into_iter().partition(|id| id.kind == ItemKind::Chunk);
+        let mut held_back = Vec::new();
+        let missing = self.not_here(&above)?;
+        for ids in missing.chunks(limits::IDS_PER_MESSAGE_MAX) {
+            let mut sink = |item: StoredItem| {
+                held_back.push(item);
+                Ok(())
+            };
+            absent.extend(self.remote.download(ids, &mut sink, &|bytes| self.meter.moved(bytes))?);
+        }
+        let mut wanted = self.not_here(&chunks)?;
+        for id in above.iter().filter(|id| id.kind == ItemKind::Span && !missing.contains(id)) {
+            self.wanted_of_span(&self.read_here(id)?, &mut wanted, absent)?;
+        }
+        let mut decoder = Decoder::new();
+        let mut plain = Vec::new();
+        for item in held_back.iter().filter(|item| item.id.kind == ItemKind::Span) {
+            match decoder.decode(item.codec, &item.bytes, item.plain_len as usize, &mut plain) {
+                Ok(()) => self.wanted_of_span(&plain, &mut wanted, absent)?,
+                Err(_) => drop(absent.insert(item.id)),
+            }
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        for ids in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
+            let writer = &mut self.writer;
+            let mut sink = |item: StoredItem| put(writer, &item);
+            let meter = self.meter;
+            absent.extend(self.remote.download(ids, &mut sink, &|bytes| meter.moved(bytes))?);
+        }
+        for item in &held_back {
+            put(&mut self.writer, item)?;
+        }
+        Ok(self.writer.commit()?)
+    }
+
+    fn wanted_of_span(
+        &self,
+        plain: &[u8],
+        wanted: &mut Vec<ItemId>,
+        absent: &mut HashSet<ItemId>,
+    ) -> Result<(), FetchError> {
+        let Ok(span) = Span::decode(plain) else {
+            let hash = *blake3::hash(plain).as_bytes();
+            absent.insert(ItemId { kind: ItemKind::Span, hash });
+            return Ok(());
+        };
+        self.meter.done(span.covers());
+        let ids: Vec<ItemId> = span.entries().iter().map(|entry| entry.hash.into()).collect();
+        wanted.extend(self.not_here(&ids)?);
+        Ok(())
+    }
+
+    fn not_here(&self, ids: &[ItemId]) -> Result<Vec<ItemId>, FetchError> {
+        let mut missing = Vec::new();
+        for id in ids {
+            if !self.sources.has(id)? {
+                missing.push(*id);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn read_here(&self, id: &ItemId) -> Result<Vec<u8>, ReadError> {
+        let mut plain = Vec::new();
+        self.sources.read(id, &mut plain)?;
+        Ok(plain)
+    }
+
+    fn first_absent(&self, manifest: &Manifest, absent: &HashSet<ItemId>) -> Option<ItemId> {
+        if absent.is_empty() {
+            return None;
+        }
+        manifest.parts().into_iter().find_map(|part| {
+            if absent.contains(&part.id) {
+                return Some(part.id);
+            }
+            let plain = (part.id.kind == ItemKind::Span).then(|| self.read_here(&part.id).ok())??;
+            let span = Span::decode(&plain).ok()?;
+            span.entries().iter().map(|entry| ItemId::from(entry.hash)).find(|id| absent.contains(id))
+        })
+    }
+}
+
+fn outline(
+    pointer: Pointer,
+    plain: &[u8],
+    new: Option<StoredItem>,
+    outlines: &mut Vec<Outline>,
+    all: &mut Vec<Fetched>,
+) {
+    match Manifest::decode(plain) {
+        Ok(manifest) if manifest.pointer() == pointer => outlines.push(Outline { pointer, manifest, new }),
+        _ => all.push(Fetched { pointer, result: Err(NotFetched::WrongManifest) }),
+    }
+}
+
+fn put(writer: &mut PackWriter<'_>, item: &StoredItem) -> Result<(), WriteError> {
+    writer.put(NewItem { id: item.id, codec: item.codec, plain_len: item.plain_len, stored: &item.bytes })
+}

@@ -1,0 +1,273 @@
+//! A share: a bare repository with a store beside it, on a disk or NAS, and no server.
+//!
+//! **For:** `dits::/path`.
+//!
+//! **May touch:** the share's folders, and git to make the bare repository.
+//!
+//! **Must hold:**
+//! - an item is checked against its name before it is written to the share, and before it
+//!   is handed out;
+//! - a file counts as held only while every item that it needs is there;
+//! - several machines may do all of this at once, and none of them relies on a lock.
+//!
+//! **Format:** `docs/formats/share-v1.md`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::codec::Decoder;
+use crate::hash::{FileHash, ManifestHash};
+use crate::item::{ItemId, ItemKind};
+use crate::manifest::span::Span;
+use crate::manifest::{Manifest, parts::Part};
+use crate::pack_format::Domain;
+use crate::repo::git_program::{GitError, GitProgram};
+use crate::store::{NewItem, ReadError, Store, StoreError, StoreOptions, StoredItem, WriteError};
+
+use super::{ProveOutcome, Receipt, RemoteError};
+
+/// The hook that every push to the share passes, Dits' own or plain git's.
+const PRE_RECEIVE: &str = "#!/bin/sh\n# Refuses a push whose media is not here.\nexec git dits hook pre-receive\n";
+
+/// A share cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// There is nothing at the path.
+    #[error("there is no repository at {path}", path = .path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something else is at the path.
+    #[error("{path} is neither empty nor a bare git repository", path = .path.display())]
+    NotARepository {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file of the share cannot be used.
+    #[error("cannot use {path}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The bare repository cannot be made.
+    #[error("cannot make a bare repository")]
+    Git(#[source] GitError),
+    /// The store of the share cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes the share at `path` if nothing is there: a bare repository and its hook. Says
+/// whether it is there now.
+///
+/// What another machine makes at the same time is left as it is: `git init` adds only what is
+/// missing, and the hook is renamed into place.
+///
+/// # Errors
+///
+/// [`ShareError`] if something else is there, or it cannot be made.
+pub fn create(path: &Path, git: &GitProgram) -> Result<(), ShareError> {
+    if !is_repository(path) {
+        let is_free = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if !is_free {
+            return Err(ShareError::NotARepository { path: path.to_owned() });
+        }
+        fs::create_dir_all(path).map_err(|source| ShareError::Io { path: path.to_owned(), source })?;
+        // The template would bring sample hooks that nobody asked for on a share.
+        let args = ["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", "."];
+        git.clone().for_other(path).run(args).map_err(ShareError::Git)?;
+    }
+    let hooks = path.join("hooks");
+    let hook = hooks.join("pre-receive");
+    match hook.exists() {
+        true => Ok(()),
+        false => place_hook(&hooks, &hook).map_err(|source| ShareError::Io { path: hook, source }),
+    }
+}
+
+/// Returns true if a bare repository is at `path`.
+pub fn is_repository(path: &Path) -> bool {
+    path.join("HEAD").is_file() && path.join("objects").is_dir()
+}
+
+fn place_hook(hooks: &Path, hook: &Path) -> io::Result<()> {
+    fs::create_dir_all(hooks)?;
+    let mut file = tempfile::Builder::new().prefix(".pre-receive").tempfile_in(hooks)?;
+    file.write_all(PRE_RECEIVE.as_bytes())?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(hook).map(drop).map_err(|error| error.error)
+}
+
+/// The media of a share.
+#[derive(Debug)]
+pub struct LocalRemote {
+    store: Store,
+}
+
+impl LocalRemote {
+    /// Opens the share's store to read and write, and makes it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ShareError`] if there is no repository beside it, or the store cannot be used.
+    pub fn open(options: StoreOptions) -> Result<LocalRemote, ShareError> {
+        let path = options.dir.parent().unwrap_or(&options.dir);
+        match is_repository(path) {
+            true => Ok(LocalRemote { store: Store::open(options)? }),
+            false => Err(ShareError::NotFound { path: path.to_owned() }),
+        }
+    }
+
+    /// The share's store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn held(&self, oids: &[FileHash]) -> Result<Vec<Option<Receipt>>, RemoteError> {
+        self.store.refresh()?;
+        let held = |oid: &FileHash| {
+            for manifest in self.store.manifests_of(oid)? {
+                if let Ok((_, missing)) = self.missing_parts(&manifest, MissingWanted::Any)
+                    && missing.is_empty()
+                {
+                    return Ok(Some(receipt(*oid, manifest)));
+                }
+            }
+            Ok(None)
+        };
+        oids.iter().map(held).collect()
+    }
+
+    pub(super) fn missing(&self, items: &[ItemId]) -> Result<Vec<bool>, RemoteError> {
+        items.iter().map(|id| Ok(!self.store.has(id)?)).collect()
+    }
+
+    pub(super) fn upload(
+        &self,
+        items: &mut dyn Iterator<Item = Result<StoredItem, ReadError>>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RemoteError> {
+        let mut writer = self.store.writer(Domain::LOCAL);
+        let mut checker = Checker::default();
+        for item in items {
+            let item = item?;
+            checker.check(&item)?;
+            let StoredItem { id, codec, plain_len, bytes } = &item;
+            writer.put(NewItem { id: *id, codec: *codec, plain_len: *plain_len, stored: bytes })?;
+            progress(bytes.len() as u64);
+        }
+        Ok(writer.sync()?)
+    }
+
+    pub(super) fn prove(&self, manifest: &ManifestHash) -> Result<ProveOutcome, RemoteError> {
+        match self.missing_parts(manifest, MissingWanted::All) {
+            Ok((manifest_read, missing)) if missing.is_empty() => {
+                Ok(ProveOutcome::Held(receipt(manifest_read.pointer().oid, *manifest)))
+            }
+            Ok((_, missing)) => Ok(ProveOutcome::Missing(missing)),
+            Err(RemoteError::Read(ReadError::Missing(id))) => Ok(ProveOutcome::Missing(vec![id])),
+            Err(RemoteError::Manifest { source, .. }) => Ok(ProveOutcome::Refused(source.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn download(
+        &self,
+        items: &[ItemId],
+        sink: &mut dyn FnMut(StoredItem) -> Result<(), WriteError>,
+        progress: &dyn Fn(u64),
+    ) -> Result<Vec<ItemId>, RemoteError> {
+        let mut absent = Vec::new();
+        let mut checker = Checker::default();
+        for id in items {
+            match self.store.read_stored(id) {
+                Ok(item) => {
+                    checker.check(&item)?;
+                    progress(item.bytes.len() as u64);
+                    sink(item)?;
+                }
+                Err(ReadError::Missing(id)) => absent.push(id),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Reads a manifest of the share and says which of the items it needs are not there.
+    fn missing_parts(
+        &self,
+        hash: &ManifestHash,
+        wanted: MissingWanted,
+    ) -> Result<(Manifest, Vec<ItemId>), RemoteError> {
+        let mut plain = Vec::new();
+        self.store.read(&ItemId::from(*hash), &mut plain)?;
+        let malformed = |id, source| RemoteError::Manifest { id, source };
+        let manifest = Manifest::decode(&plain).map_err(|source| malformed((*hash).into(), source))?;
+        let mut missing = Vec::new();
+        for Part { id, .. } in manifest.parts() {
+            if wanted == MissingWanted::Any && !missing.is_empty() {
+                break;
+            }
+            if !self.store.has(&id)? {
+                missing.push(id);
+            } else if id.kind == ItemKind::Span {
+                self.store.read(&id, &mut plain)?;
+                let span = Span::decode(&plain).map_err(|source| malformed(id, source))?;
+                for entry in span.entries() {
+                    let chunk = ItemId::from(entry.hash);
+                    if !self.store.has(&chunk)? {
+                        missing.push(chunk);
+                    }
+                }
+            }
+        }
+        Ok((manifest, missing))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MissingWanted {
+    All,
+    Any,
+}
+
+/// A share proves nothing to others: its receipts only say when this machine saw the file whole.
+fn receipt(oid: FileHash, manifest: ManifestHash) -> Receipt {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Receipt { oid, manifest, proven_at: now, mac: Vec::new() }
+}
+
+/// Checks items against their names.
+#[derive(Default)]
+struct Checker {
+    decoder: Decoder,
+    plain: Vec<u8>,
+}
+
+impl Checker {
+    fn check(&mut self, item: &StoredItem) -> Result<(), RemoteError> {
+        let wrong = || RemoteError::WrongContent { id: item.id };
+        if item.plain_len as usize > item.id.kind.plain_len_max() {
+            return Err(wrong());
+        }
+        let decoded = self.decoder.decode(item.codec, &item.bytes, item.plain_len as usize, &mut self.plain);
+        match decoded.is_ok() && item.id.names(&self.plain) {
+            true => Ok(()),
+            false => Err(wrong()),
+        }
+    }
+}
