@@ -1,0 +1,152 @@
+//! A push: git's commands wait at the gate, then everything flows.
+//!
+//! **For:** `connect git-receive-pack`.
+//!
+//! **May touch:** git's two streams, the far end, one temporary file.
+//!
+//! **Must hold:**
+//! - git's bytes reach the far end unchanged and in order;
+//! - where the far end finds media missing, that media is uploaded and the same bytes are
+//!   sent once more, to a new program; git hears only the last answer.
+//!
+//! **Format:** `docs/protocols/remote-helper.md`.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dits_core::wire::packet_line;
+
+use crate::commands::{Commands, pass_advertisement};
+use crate::far_end::{End, FarEnd, Link, Service};
+use crate::gate;
+use crate::here::Here;
+use crate::report::Failure;
+use crate::tunnel::{self, BUFFER_LEN, GitIn};
+
+/// Longest answer of the far end that is held back until its end is known, in bytes. A
+/// longer one comes from many refs or a talkative hook, and goes to git as it comes.
+const ANSWER_LEN_MAX: usize = 1024 * 1024;
+
+/// Runs a push to its end. Returns whether the far end did its work.
+pub fn run(link: &Link, here: &Here, mut git_in: GitIn, git_out: &mut dyn Write) -> Result<bool, Failure> {
+    let mut far = link.start(Service::ReceivePack, here)?;
+    tunnel::accept(git_out)?;
+    let Some(advertised) = pass_advertisement(&mut far.from, &mut &mut *git_out).map_err(lost)? else {
+        return Ok(tunnel::ended(far.ending.wait()?));
+    };
+    let commands = Commands::read(&mut git_in).map_err(lost)?;
+    if commands.is_cut_off {
+        return Ok(true);
+    }
+    let needed = match gate::pass(link, here, &commands.tips, advertised) {
+        Ok(needed) => needed,
+        Err(failure) => {
+            // A push of nothing lets the far end go without a word about a lost connection.
+            let _ = packet_line::write_flush(&mut far.to);
+            return Err(failure);
+        }
+    };
+    far.to.write_all(&commands.held).and_then(|()| far.to.flush()).map_err(lost)?;
+    if !link.names_missing_media() {
+        return tunnel::run(far, git_in, git_out);
+    }
+    let FarEnd { to, mut from, ending } = far;
+    let sent = Arc::new(Mutex::new(Sent { spool: spool()?, to: Some(to) }));
+    let feeder = Arc::clone(&sent);
+    std::thread::spawn(move || feed(git_in, &feeder));
+    let answer = hold(&mut from, git_out)?;
+    let end = ending.wait()?;
+    let may_mend = answer.is_whole && !end.missing.is_empty();
+    if !may_mend || !gate::mend(link, here, &needed, &end.missing)? {
+        git_out.write_all(&answer.bytes).and_then(|()| git_out.flush()).map_err(lost)?;
+        return Ok(tunnel::ended(end));
+    }
+    replay(link, here, &commands.held, &sent, git_out).map(tunnel::ended)
+}
+
+/// What git sends behind its commands, kept to be sent again.
+struct Sent {
+    spool: File,
+    to: Option<Box<dyn Write + Send>>,
+}
+
+fn spool() -> Result<File, Failure> {
+    tempfile::tempfile().map_err(|error| Failure::new("cannot make a temporary file").because(&error))
+}
+
+fn locked(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sends what git says on, and keeps it, until git says no more.
+fn feed(mut git_in: GitIn, sent: &Mutex<Sent>) {
+    let mut buffer = vec![0; BUFFER_LEN];
+    loop {
+        let len = match git_in.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let mut sent = locked(sent);
+        if sent.spool.write_all(&buffer[..len]).is_err() {
+            // Without a whole copy nothing can be sent again: the push ends as broken off.
+            sent.to = None;
+            return;
+        }
+        let is_taken =
+            sent.to.as_mut().is_some_and(|to| to.write_all(&buffer[..len]).and_then(|()| to.flush()).is_ok());
+        if !is_taken {
+            // The far end has ended; why shows in its answer.
+            sent.to = None;
+        }
+    }
+    locked(sent).to = None;
+}
+
+/// The far end's answer, held back.
+struct Answer {
+    bytes: Vec<u8>,
+    /// Nothing of it has gone to git yet.
+    is_whole: bool,
+}
+
+fn hold(from: &mut dyn Read, git_out: &mut dyn Write) -> Result<Answer, Failure> {
+    let mut bytes = Vec::new();
+    from.take(ANSWER_LEN_MAX as u64).read_to_end(&mut bytes).map_err(lost)?;
+    if bytes.len() < ANSWER_LEN_MAX {
+        return Ok(Answer { bytes, is_whole: true });
+    }
+    git_out.write_all(&bytes).map_err(lost)?;
+    tunnel::copy(from, git_out).map_err(lost)?;
+    Ok(Answer { bytes: Vec::new(), is_whole: false })
+}
+
+/// Sends the whole push once more. The old ids in the commands are those git saw, so a ref
+/// that has moved since is refused by the far end as it should be.
+fn replay(
+    link: &Link,
+    here: &Here,
+    commands: &[u8],
+    sent: &Arc<Mutex<Sent>>,
+    git_out: &mut dyn Write,
+) -> Result<End, Failure> {
+    let FarEnd { mut to, mut from, ending } = link.start(Service::ReceivePack, here)?;
+    pass_advertisement(&mut from, &mut io::sink()).map_err(lost)?;
+    to.write_all(commands).map_err(lost)?;
+    let sent = Arc::clone(sent);
+    std::thread::spawn(move || {
+        let mut sent = locked(&sent);
+        let sent_again = sent.spool.seek(SeekFrom::Start(0)).and_then(|_| tunnel::copy(&mut sent.spool, &mut to));
+        // Whether git goes on sending is up to git: the feeder takes over, at the end of the file.
+        sent.to = sent_again.is_ok().then_some(to);
+    });
+    tunnel::copy(&mut from, git_out).map_err(lost)?;
+    ending.wait()
+}
+
+/// A stream that broke.
+pub fn lost(error: io::Error) -> Failure {
+    Failure::new("the connection was lost").because(&error)
+}
