@@ -8,6 +8,7 @@
 //! the same standard input, and its refusal stands.
 
 mod pre_push;
+mod pre_receive;
 
 use clap::Subcommand;
 
@@ -24,11 +25,13 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Hook {
     PrePush(pre_push::Args),
+    PreReceive(pre_receive::Args),
 }
 
 /// Runs the hook.
 pub fn run(args: Args) -> Result<(), Failure> {
     match args.hook {
         Hook::PrePush(args) => pre_push::run(&args),
+        Hook::PreReceive(args) => pre_receive::run(&args),
     }
 }
