@@ -35,7 +35,7 @@ use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 use crate::pack_format::Domain;
 
-pub use error::{ReadError, StoreError, WriteError};
+pub use error::{PackProblem, ReadError, StoreError, WriteError};
 pub use sources::Sources;
 pub use writer::{NewItem, PackWriter};
 
@@ -147,6 +147,15 @@ impl Store {
     /// [`StoreError`] if the store cannot be used.
     pub fn has_in(&self, domain: Domain, id: &ItemId) -> Result<bool, StoreError> {
         self.has_where(id, |found| found == domain)
+    }
+
+    /// Returns true if readers found damage that was noted, and not found good since.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn has_damage(&self) -> Result<bool, StoreError> {
+        lock(&self.known).with_index(&self.layout, |index| index.has_damage())
     }
 
     /// Puts the plain bytes of the item into `plain`, checked against its id.

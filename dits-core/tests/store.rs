@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+#[path = "store/damage.rs"]
+mod damage;
+
 use std::fs;
 use std::path::Path;
 

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::item::ItemId;
+use crate::pack_format::PackFormatError;
 
 /// The store cannot be used, or not for this.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +67,39 @@ pub enum ReadError {
         /// The pack.
         path: PathBuf,
     },
+    /// No readable pack holds it, and this one cannot be read.
+    #[error("{id} is not in this store, unless in the pack {path}, which {problem}")]
+    Unreadable {
+        /// The item.
+        id: ItemId,
+        /// The pack.
+        path: PathBuf,
+        /// Why it cannot be read.
+        problem: PackProblem,
+    },
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a whole pack cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PackProblem {
+    /// Its table or length is not what was sealed.
+    #[error("is damaged")]
+    Damaged,
+    /// It was written by a later version.
+    #[error("has version {0}, which is not known to this version of Dits")]
+    UnknownVersion(u16),
+}
+
+impl From<PackFormatError> for PackProblem {
+    fn from(error: PackFormatError) -> PackProblem {
+        match error {
+            PackFormatError::UnknownVersion(version) => PackProblem::UnknownVersion(version),
+            _ => PackProblem::Damaged,
+        }
+    }
 }
 
 /// Items could not be stored.

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::error::{ReadError, StoreError};
+use super::error::{PackProblem, ReadError, StoreError};
 use super::handles::{self, Handle};
 use super::index::Place;
 use super::pack::Pack;
@@ -28,17 +28,19 @@ thread_local! {
 /// Copies of an item, and what stood in the way of others.
 #[derive(Default)]
 struct Found {
+    /// Those that a reader found damaged before come last.
     copies: Vec<Copy>,
     /// A pack that the index names is gone.
     gone: bool,
     /// The index points to an entry that is not the item.
     index_lies: bool,
-    damaged: Option<PathBuf>,
+    /// A pack that the index names cannot be read.
+    unusable: Option<(PathBuf, PackProblem)>,
 }
 
 struct Copy {
     pack: Arc<Pack>,
-    entry_no: u32,
+    place: Place,
     entry: Entry,
 }
 
@@ -46,8 +48,8 @@ impl Store {
     pub(super) fn has_where(&self, id: &ItemId, is_wanted: impl Fn(Domain) -> bool) -> Result<bool, StoreError> {
         for attempt in 0..2 {
             let found = self.find(id)?;
-            for copy in found.copies.iter().filter(|copy| is_wanted(copy.pack.domain)) {
-                if copy.pack.really_has(copy.entry_no, &copy.entry)? {
+            for copy in found.copies.iter().filter(|copy| !copy.place.is_damaged && is_wanted(copy.pack.domain)) {
+                if copy.pack.really_has(copy.place.entry_no, &copy.entry)? {
                     return Ok(true);
                 }
             }
@@ -90,31 +92,47 @@ impl Store {
         is_wanted: impl Fn(&Copy) -> bool,
         mut read: impl FnMut(&Copy) -> Result<bool, StoreError>,
     ) -> Result<(), ReadError> {
-        let mut damaged = None;
+        let mut unusable = None;
         loop {
             let found = self.find(id)?;
+            let mut is_stale = false;
             for copy in found.copies.iter().filter(|copy| is_wanted(copy)) {
-                match read(copy)? {
+                let is_good = read(copy)?;
+                if !is_good && !copy.pack.has_its_path() {
+                    // The pack was sealed or written again since it was opened.
+                    lock(&self.handles).forget(copy.place.pack_no);
+                    is_stale = true;
+                    continue;
+                }
+                if is_good == copy.place.is_damaged {
+                    self.note_damage(&copy.place, !is_good);
+                }
+                match is_good {
                     true => return Ok(()),
-                    false => damaged = Some(copy.pack.path.clone()),
+                    false => unusable = Some((copy.pack.path.clone(), PackProblem::Damaged)),
                 }
             }
-            damaged = damaged.or(found.damaged);
+            unusable = unusable.or(found.unusable);
             let mut known = lock(&self.known);
             let has_news = known.refresh_if_changed(&self.layout)?;
-            if !has_news && found.index_lies && !known.was_replaced() {
+            let is_bad = found.index_lies || unusable.is_none() && !has_news && known.is_found_bad();
+            if !has_news && is_bad && !known.was_replaced() {
                 known.replace(&self.layout)?;
                 lock(&self.handles).clear();
                 continue;
             }
-            if !has_news {
-                break;
+            if !has_news && !is_stale {
+                let elsewhere = known.unusable_pack();
+                return Err(not_read(*id, unusable, elsewhere));
             }
         }
-        match damaged {
-            Some(path) => Err(ReadError::Damaged { id: *id, path }),
-            None => Err(ReadError::Missing(*id)),
-        }
+    }
+
+    /// Notes that a copy is damaged, or is good after all: a damaged one is not counted by
+    /// [`Store::has`], so that the item is stored again by whoever brings it.
+    fn note_damage(&self, place: &Place, is_damaged: bool) {
+        // Where nothing can be written the next reader finds out for itself.
+        let _ = lock(&self.known).with_index(&self.layout, |index| index.note_damage(place, is_damaged));
     }
 
     pub(super) fn find_manifests(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
@@ -141,12 +159,17 @@ impl Store {
     fn find(&self, id: &ItemId) -> Result<Found, StoreError> {
         let places = lock(&self.known).with_index(&self.layout, |index| index.places(id))?;
         let mut found = Found::default();
-        for Place { pack_no, entry_no } in places {
-            match self.handle(pack_no)? {
+        for place in places {
+            match self.handle(place.pack_no)? {
                 Handle::Gone => found.gone = true,
-                Handle::Damaged(path) => found.damaged = Some(path),
-                Handle::Pack(pack) => match pack.entry(entry_no)? {
-                    Some(entry) if entry.id == *id => found.copies.push(Copy { pack, entry_no, entry }),
+                Handle::Unusable(path, problem) => {
+                    if problem == PackProblem::Damaged && !place.is_damaged {
+                        self.note_damage(&place, true);
+                    }
+                    found.unusable = Some((path, problem));
+                }
+                Handle::Pack(pack) => match pack.entry(place.entry_no)? {
+                    Some(entry) if entry.id == *id => found.copies.push(Copy { pack, place, entry }),
                     // Two kinds of item may share a hash: that is no lie.
                     Some(entry) if entry.id.hash == id.hash => {}
                     _ => found.index_lies = true,
@@ -168,6 +191,19 @@ impl Store {
             lock(&self.handles).keep(no, handle.clone());
         }
         Ok(handle)
+    }
+}
+
+/// Says why an item cannot be read, with the most that is known.
+fn not_read(
+    id: ItemId,
+    named_by_index: Option<(PathBuf, PackProblem)>,
+    elsewhere: Option<(PathBuf, PackProblem)>,
+) -> ReadError {
+    match (named_by_index, elsewhere) {
+        (Some((path, PackProblem::Damaged)), _) => ReadError::Damaged { id, path },
+        (Some((path, problem)), _) | (None, Some((path, problem))) => ReadError::Unreadable { id, path, problem },
+        (None, None) => ReadError::Missing(id),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::error::StoreError;
+use super::error::{PackProblem, StoreError};
 use super::index::PackRow;
 use super::layout::Layout;
 use super::pack::{OpenError, Pack};
@@ -23,8 +23,8 @@ const HANDLES_MAX: usize = 96;
 pub(super) enum Handle {
     /// It can be read.
     Pack(Arc<Pack>),
-    /// It is not what was sealed.
-    Damaged(PathBuf),
+    /// It is not what was sealed, or not of a version that is known.
+    Unusable(PathBuf, PackProblem),
     /// Its files are gone.
     Gone,
 }
@@ -55,6 +55,11 @@ impl Handles {
         self.by_no.insert(no, (handle, self.use_count));
     }
 
+    /// Lets go of the handle of the pack with the number `no`.
+    pub fn forget(&mut self, no: i64) {
+        self.by_no.remove(&no);
+    }
+
     /// Lets go of every handle.
     pub fn clear(&mut self) {
         self.by_no.clear();
@@ -66,7 +71,7 @@ pub(super) fn open(layout: &Layout, row: &PackRow) -> Result<Handle, StoreError>
     if let Some(hash) = &row.hash {
         match Pack::open_sealed(layout, hash) {
             Ok(pack) => return Ok(Handle::Pack(Arc::new(pack))),
-            Err(OpenError::Damaged) => return Ok(Handle::Damaged(layout.sealed_pack(hash))),
+            Err(OpenError::Unusable(problem)) => return Ok(Handle::Unusable(layout.sealed_pack(hash), problem)),
             Err(OpenError::Store(error)) => return Err(error),
             // Named in the index just before it is renamed: it may still have its open name.
             Err(OpenError::Gone) => {}
@@ -75,7 +80,7 @@ pub(super) fn open(layout: &Layout, row: &PackRow) -> Result<Handle, StoreError>
     let Some(name) = &row.name else { return Ok(Handle::Gone) };
     match Pack::open_growing(layout, name, row.vouched) {
         Ok(pack) => Ok(Handle::Pack(Arc::new(pack))),
-        Err(OpenError::Damaged) => Ok(Handle::Damaged(layout.open_log(name))),
+        Err(OpenError::Unusable(problem)) => Ok(Handle::Unusable(layout.open_log(name), problem)),
         Err(OpenError::Gone) => Ok(Handle::Gone),
         Err(OpenError::Store(error)) => Err(error),
     }

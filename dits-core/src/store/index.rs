@@ -48,7 +48,22 @@ const SCHEMA: &str = "
         entry INTEGER NOT NULL,
         PRIMARY KEY (oid, pack, entry)
     ) WITHOUT ROWID;
+    CREATE TABLE damaged (
+        pack INTEGER NOT NULL,
+        entry INTEGER NOT NULL,
+        PRIMARY KEY (pack, entry)
+    ) WITHOUT ROWID;
 ";
+
+macro_rules! select_places {
+    ($from_where:literal) => {
+        concat!(
+            "SELECT pack, entry, EXISTS (SELECT 1 FROM damaged WHERE damaged.pack = places.pack AND damaged.entry = places.entry) FROM ",
+            $from_where,
+            " ORDER BY 3, 1, 2"
+        )
+    };
+}
 
 macro_rules! select_packs {
     ($where:literal) => {
@@ -78,6 +93,8 @@ pub(super) struct PackRow {
 pub(super) struct Place {
     pub pack_no: i64,
     pub entry_no: u32,
+    /// Set where a reader found other bytes than the item's.
+    pub is_damaged: bool,
 }
 
 /// What one pack adds to the index.
@@ -162,14 +179,14 @@ impl Index {
         self.identity
     }
 
-    /// Finds every place that may hold `id`.
+    /// Finds every place that may hold `id`, damaged ones last.
     pub fn places(&self, id: &ItemId) -> Result<Vec<Place>, StoreError> {
-        self.query_places("SELECT pack, entry FROM items WHERE key = ?1 ORDER BY pack, entry", &key(id))
+        self.query_places(select_places!("items AS places WHERE key = ?1"), &key(id))
     }
 
-    /// Finds every place that may hold a manifest of the file `oid`.
+    /// Finds every place that may hold a manifest of the file `oid`, damaged ones last.
     pub fn manifest_places(&self, oid: &FileHash) -> Result<Vec<Place>, StoreError> {
-        self.query_places("SELECT pack, entry FROM manifests WHERE oid = ?1 ORDER BY pack, entry", oid.as_bytes())
+        self.query_places(select_places!("manifests AS places WHERE oid = ?1"), oid.as_bytes())
     }
 
     fn query_places(&self, sql: &str, key: &[u8]) -> Result<Vec<Place>, StoreError> {
@@ -178,7 +195,7 @@ impl Index {
             let mut rows = statement.query([key])?;
             let mut places = Vec::new();
             while let Some(row) = rows.next()? {
-                places.push(Place { pack_no: row.get(0)?, entry_no: row.get(1)? });
+                places.push(Place { pack_no: row.get(0)?, entry_no: row.get(1)?, is_damaged: row.get(2)? });
             }
             Ok(places)
         })
@@ -245,6 +262,8 @@ impl Index {
             let no = change
                 .prepare_cached("UPDATE packs SET known = ?2 WHERE hash = ?1 RETURNING no")?
                 .query_row(params![hash.as_bytes(), known], |row| row.get(0))?;
+            // A pack that was damaged and is written again has the same name.
+            change.execute("DELETE FROM damaged WHERE pack = ?1", [no])?;
             insert_rows(change, no, rows)?;
             Ok(no)
         })
@@ -263,6 +282,7 @@ impl Index {
         self.change(|change| {
             change.execute("DELETE FROM items WHERE pack = ?1 AND entry >= ?2", params![no, kept])?;
             change.execute("DELETE FROM manifests WHERE pack = ?1 AND entry >= ?2", params![no, kept])?;
+            change.execute("DELETE FROM damaged WHERE pack = ?1 AND entry >= ?2", params![no, kept])?;
             change.execute(
                 "UPDATE packs SET known = min(known, ?2), vouched = min(vouched, ?2), hash = NULL WHERE no = ?1",
                 params![no, kept],
@@ -276,12 +296,33 @@ impl Index {
         self.change(|change| change.execute("UPDATE packs SET is_left = 1 WHERE no = ?1", [no]).map(drop))
     }
 
+    /// Notes whether a reader found the bytes of an entry damaged.
+    pub fn note_damage(&mut self, place: &Place, is_damaged: bool) -> Result<(), StoreError> {
+        let sql = match is_damaged {
+            true => "INSERT OR IGNORE INTO damaged (pack, entry) VALUES (?1, ?2)",
+            false => "DELETE FROM damaged WHERE pack = ?1 AND entry = ?2",
+        };
+        self.change(|change| change.execute(sql, params![place.pack_no, place.entry_no]).map(drop))
+    }
+
+    /// Returns true if any entry is noted as damaged.
+    pub fn has_damage(&self) -> Result<bool, StoreError> {
+        self.wrap(|| self.connection.prepare_cached("SELECT 1 FROM damaged")?.exists([]))
+    }
+
+    /// Returns true if the tables are what SQLite expects of them.
+    pub fn is_sound(&self) -> bool {
+        let check = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        check.is_ok_and(|result| result == "ok")
+    }
+
     /// Forgets packs.
     pub fn drop_packs(&mut self, nos: &[i64]) -> Result<(), StoreError> {
         self.change(|change| {
             for no in nos {
                 change.execute("DELETE FROM items WHERE pack = ?1", [no])?;
                 change.execute("DELETE FROM manifests WHERE pack = ?1", [no])?;
+                change.execute("DELETE FROM damaged WHERE pack = ?1", [no])?;
                 change.execute("DELETE FROM packs WHERE no = ?1", [no])?;
             }
             Ok(())
@@ -318,6 +359,12 @@ pub(super) fn is_unwritable_index(error: &StoreError) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
     let StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } = error else { return false };
     matches!(error.code, ReadOnly | CannotOpen | PermissionDenied)
+}
+
+/// Returns true if the error says that the index may be read and not written.
+pub(super) fn is_read_only_index(error: &StoreError) -> bool {
+    let StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } = error else { return false };
+    error.code == rusqlite::ErrorCode::ReadOnly
 }
 
 /// Returns true if the error says that the index itself is bad, so that only making it anew helps.

@@ -255,6 +255,9 @@ fn salvage(file: &File, log: &[u8], header: &LogHeader, vouched: u32) -> io::Res
     let (records, _) = log[LOG_HEADER_LEN..].as_chunks();
     for (record, record_index) in records.iter().zip(0_u32..) {
         let Some(entry) = header.read_record(record, record_index) else {
+            if record_index < vouched {
+                return Ok(None);
+            }
             is_torn = true;
             continue;
         };
@@ -262,6 +265,8 @@ fn salvage(file: &File, log: &[u8], header: &LogHeader, vouched: u32) -> io::Res
             && (record_index < vouched && !is_torn || is_whole(file, &entry, &mut stored)?)
             && (is_torn || tiling.push(&entry).is_ok());
         match (is_there, is_torn) {
+            // What was once whole on stable storage is not torn: nothing of it is cut off.
+            (false, false) if record_index < vouched => return Ok(None),
             (true, false) => entries.push(entry),
             (true, true) => return Ok(None),
             (false, _) => is_torn = true,

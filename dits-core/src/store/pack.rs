@@ -14,12 +14,12 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::error::StoreError;
+use super::error::{PackProblem, StoreError};
 use super::layout::{Layout, OpenName, is_absent};
 use crate::hash::PackHash;
 use crate::pack_format::{
@@ -31,8 +31,8 @@ use crate::pack_format::{
 pub(super) enum OpenError {
     /// Its file is gone: sealed, joined or swept by another process.
     Gone,
-    /// It is not what was sealed.
-    Damaged,
+    /// It is not what was sealed, or not of a version that is known.
+    Unusable(PackProblem),
     /// The system refused.
     Store(StoreError),
 }
@@ -67,8 +67,9 @@ impl Pack {
         let path = layout.sealed_pack(hash);
         let file = open(&path)?;
         let trailer = match read_trailer(&file) {
-            Ok(Some(trailer)) if trailer.hash == *hash => trailer,
-            Ok(_) => return Err(OpenError::Damaged),
+            Ok(Ok(trailer)) if trailer.hash == *hash => trailer,
+            Ok(Ok(_)) => return Err(OpenError::Unusable(PackProblem::Damaged)),
+            Ok(Err(problem)) => return Err(OpenError::Unusable(problem)),
             Err(source) => return Err(OpenError::Store(StoreError::io(&path, source))),
         };
         let pack = Pack {
@@ -90,12 +91,14 @@ impl Pack {
         let mut bytes = [0; LOG_HEADER_LEN];
         match log.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(OpenError::Damaged),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(OpenError::Unusable(PackProblem::Damaged));
+            }
             Err(source) => return Err(OpenError::Store(StoreError::io(&log_path, source))),
         }
-        let header = LogHeader::decode(&bytes).map_err(|_| OpenError::Damaged)?;
+        let header = LogHeader::decode(&bytes).map_err(|error| OpenError::Unusable(error.into()))?;
         if header.name != *name {
-            return Err(OpenError::Damaged);
+            return Err(OpenError::Unusable(PackProblem::Damaged));
         }
         let entries = Entries::Log { log, header, vouched: vouched.into(), checked: Mutex::default() };
         Ok(Pack { domain: header.domain, path, file, entries })
@@ -187,7 +190,16 @@ impl Pack {
         let whole = self.read_at(&self.file, &mut table, trailer.payload_len).map_err(OpenError::Store)?;
         match whole && trailer.check_table(&table).is_ok() {
             true => Ok(()),
-            false => Err(OpenError::Damaged),
+            false => Err(OpenError::Unusable(PackProblem::Damaged)),
+        }
+    }
+
+    /// Returns true if the pack's path still is this file: a pack that was sealed or written
+    /// again since has another handle.
+    pub fn has_its_path(&self) -> bool {
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(own), Ok(named)) => own.ino() == named.ino() && own.dev() == named.dev(),
+            _ => false,
         }
     }
 
@@ -207,12 +219,12 @@ fn open(path: &Path) -> Result<File, OpenError> {
     })
 }
 
-fn read_trailer(file: &File) -> io::Result<Option<Trailer>> {
+fn read_trailer(file: &File) -> io::Result<Result<Trailer, PackProblem>> {
     let len = file.metadata()?.len();
-    let Some(start) = len.checked_sub(TRAILER_LEN as u64) else { return Ok(None) };
+    let Some(start) = len.checked_sub(TRAILER_LEN as u64) else { return Ok(Err(PackProblem::Damaged)) };
     let mut bytes = [0; TRAILER_LEN];
     file.read_exact_at(&mut bytes, start)?;
-    Ok(Trailer::decode(&bytes, len).ok())
+    Ok(Trailer::decode(&bytes, len).map_err(PackProblem::from))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

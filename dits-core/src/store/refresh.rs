@@ -17,9 +17,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::error::StoreError;
+use super::error::{PackProblem, StoreError};
 use super::find::manifest_oid;
-use super::index::{Index, NewRows, is_bad_index};
+use super::index::{Index, NewRows, is_bad_index, is_read_only_index};
 use super::is_unwritable;
 use super::layout::{Layout, OpenName, is_absent};
 use super::pack::{OpenError, Pack};
@@ -45,6 +45,9 @@ pub(super) struct Known {
     index_path: PathBuf,
     seen: Option<Seen>,
     was_replaced: bool,
+    was_checked: bool,
+    /// Packs that were there at the last look and cannot be read.
+    unusable: Vec<(PathBuf, PackProblem)>,
 }
 
 /// What the folders looked like. Any new pack and any new record changes it.
@@ -82,7 +85,15 @@ impl Known {
     }
 
     fn new(index: Index, keep: Keep, index_path: &Path) -> Known {
-        Known { index, keep, index_path: index_path.to_owned(), seen: None, was_replaced: false }
+        Known {
+            index,
+            keep,
+            index_path: index_path.to_owned(),
+            seen: None,
+            was_replaced: false,
+            was_checked: false,
+            unusable: Vec::new(),
+        }
     }
 
     /// Returns true if other processes see what is written to this index.
@@ -97,7 +108,7 @@ impl Known {
         mut body: impl FnMut(&mut Index) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match body(&mut self.index) {
-            Err(error) if is_bad_index(&error) && !self.was_replaced => {
+            Err(error) if !self.was_replaced && is_bad(&error, &self.index_path) => {
                 self.replace(layout)?;
                 body(&mut self.index)
             }
@@ -119,6 +130,17 @@ impl Known {
             Keep::Unchanging | Keep::InMemory => self.forget_disk()?,
         }
         self.learn(layout)
+    }
+
+    /// Looks through the whole index, once in a process; returns true if rows are not where
+    /// a search would find them.
+    pub fn is_found_bad(&mut self) -> bool {
+        !std::mem::replace(&mut self.was_checked, true) && self.keep != Keep::InMemory && !self.index.is_sound()
+    }
+
+    /// A pack that cannot be read, if there is one: it may hold anything.
+    pub fn unusable_pack(&self) -> Option<(PathBuf, PackProblem)> {
+        self.unusable.first().cloned()
     }
 
     /// Returns true if an index was made anew by this process before.
@@ -146,7 +168,7 @@ impl Known {
     pub fn refresh(&mut self, layout: &Layout) -> Result<(), StoreError> {
         let seen = Seen::look(layout)?;
         match self.learn(layout) {
-            Err(error) if is_bad_index(&error) && !self.was_replaced => self.replace(layout)?,
+            Err(error) if !self.was_replaced && is_bad(&error, &self.index_path) => self.replace(layout)?,
             Err(error) if is_unwritable(&error) && self.keep != Keep::InMemory => {
                 self.forget_disk()?;
                 self.learn(layout)?;
@@ -161,6 +183,7 @@ impl Known {
         // A pack leaves `open` for `packs`, never the other way, and the index names it under
         // both names before it does. So: open ones first, and rows that are to be dropped
         // must have been there before either was listed.
+        self.unusable.clear();
         let before: HashSet<i64> = self.index.packs()?.iter().map(|row| row.no).collect();
         let logs: HashSet<OpenName> = layout.list_logs()?.into_iter().collect();
         let sealed: HashSet<PackHash> = layout.list_sealed()?.into_iter().collect();
@@ -196,8 +219,12 @@ impl Known {
     fn learn_sealed(&mut self, layout: &Layout, hash: &PackHash) -> Result<(), StoreError> {
         let pack = match Pack::open_sealed(layout, hash) {
             Ok(pack) => pack,
-            // A damaged pack is looked at again by each process, until it is mended or removed.
-            Err(OpenError::Gone | OpenError::Damaged) => return Ok(()),
+            Err(OpenError::Gone) => return Ok(()),
+            Err(OpenError::Unusable(problem)) => {
+                // It is looked at again by each process, until it is mended or removed.
+                self.unusable.push((layout.sealed_pack(hash), problem));
+                return Ok(());
+            }
             Err(OpenError::Store(error)) => return Err(error),
         };
         let entry_count = pack.entry_count()?;
@@ -216,7 +243,11 @@ impl Known {
         }
         let pack = match Pack::open_growing(layout, name, 0) {
             Ok(pack) => pack,
-            Err(OpenError::Gone | OpenError::Damaged) => return Ok(()),
+            Err(OpenError::Gone) => return Ok(()),
+            Err(OpenError::Unusable(problem)) => {
+                self.unusable.push((path, problem));
+                return Ok(());
+            }
             Err(OpenError::Store(error)) => return Err(error),
         };
         let entry_count = pack.entry_count()?;
@@ -259,12 +290,18 @@ impl Seen {
 
 fn open_or_replace(path: &Path) -> Result<Index, StoreError> {
     match Index::open(path) {
-        Err(error) if is_bad_index(&error) => {
+        Err(error) if is_bad(&error, path) => {
             remove_bad(path, identity_of(path))?;
             Index::open(path)
         }
         result => result,
     }
+}
+
+/// Returns true if the error says that the index at `path` is bad. One that says of itself
+/// that it cannot be written to, and can, is so too.
+fn is_bad(error: &StoreError, path: &Path) -> bool {
+    is_bad_index(error) || is_read_only_index(error) && File::options().write(true).open(path).is_ok()
 }
 
 /// Which file has this path now.

@@ -278,7 +278,10 @@ impl<'s> PackWriter<'s> {
         let count = pack.entries().len() as u32;
         let hash = pack.publish()?;
         let rows = &mut self.rows;
-        lock(&self.store.known).with_index(&self.store.layout, |index| index.add_to_sealed(&hash, count, rows))?;
+        let no =
+            lock(&self.store.known).with_index(&self.store.layout, |index| index.add_to_sealed(&hash, count, rows))?;
+        // A damaged pack of the same items had the same name, and may be open.
+        lock(&self.store.handles).forget(no);
         *rows = NewRows::default();
         reached(Step::PackIndexed);
         Ok(())
