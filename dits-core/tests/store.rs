@@ -4,6 +4,8 @@
 
 #[path = "store/damage.rs"]
 mod damage;
+#[path = "store/scarce.rs"]
+mod scarce;
 
 use std::fs;
 use std::path::Path;

@@ -361,6 +361,12 @@ pub(super) fn is_unwritable_index(error: &StoreError) -> bool {
     matches!(error.code, ReadOnly | CannotOpen | PermissionDenied)
 }
 
+/// Returns true if the error says that there is no room to write the index.
+pub(super) fn is_full_index(error: &StoreError) -> bool {
+    let StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } = error else { return false };
+    error.code == rusqlite::ErrorCode::DiskFull || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+}
+
 /// Returns true if the error says that the index may be read and not written.
 pub(super) fn is_read_only_index(error: &StoreError) -> bool {
     let StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } = error else { return false };

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use super::error::{PackProblem, StoreError};
 use super::find::manifest_oid;
-use super::index::{Index, NewRows, is_bad_index, is_read_only_index};
+use super::index::{Index, NewRows, is_bad_index, is_full_index, is_read_only_index};
 use super::is_unwritable;
 use super::layout::{Layout, OpenName, is_absent};
 use super::pack::{OpenError, Pack};
@@ -46,6 +46,8 @@ pub(super) struct Known {
     seen: Option<Seen>,
     was_replaced: bool,
     was_checked: bool,
+    /// Set where the index cannot be written to because the disk is full.
+    is_full: bool,
     /// Packs that were there at the last look and cannot be read.
     unusable: Vec<(PathBuf, PackProblem)>,
 }
@@ -67,7 +69,10 @@ impl Known {
         };
         let index = match opened {
             Ok(index) => index,
-            Err(error) if is_unwritable(&error) => return Known::open_unwritable(layout, index_path),
+            Err(error) if is_unwritable(&error) || is_full_index(&error) => {
+                let is_full = is_full_index(&error);
+                return Known::open_unwritable(layout, index_path).map(|known| Known { is_full, ..known });
+            }
             Err(error) => return Err(error),
         };
         let mut known = Known::new(index, Keep::OnDisk, index_path);
@@ -92,6 +97,7 @@ impl Known {
             seen: None,
             was_replaced: false,
             was_checked: false,
+            is_full: false,
             unusable: Vec::new(),
         }
     }
@@ -99,6 +105,11 @@ impl Known {
     /// Returns true if other processes see what is written to this index.
     pub fn is_on_disk(&self) -> bool {
         self.keep == Keep::OnDisk
+    }
+
+    /// Returns true if only a full disk keeps the index from being written to.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Uses the index, and makes it anew where that shows that it is bad.
@@ -169,7 +180,7 @@ impl Known {
         let seen = Seen::look(layout)?;
         match self.learn(layout) {
             Err(error) if !self.was_replaced && is_bad(&error, &self.index_path) => self.replace(layout)?,
-            Err(error) if is_unwritable(&error) && self.keep != Keep::InMemory => {
+            Err(error) if (is_unwritable(&error) || is_full_index(&error)) && self.keep != Keep::InMemory => {
                 self.forget_disk()?;
                 self.learn(layout)?;
             }

@@ -12,6 +12,7 @@
 //! **Format:** `docs/formats/pack-v1.md`, `docs/formats/store-v1.md`.
 
 use std::collections::HashSet;
+use std::io;
 
 use super::error::{StoreError, WriteError};
 use super::find::oid_of_stored;
@@ -185,6 +186,10 @@ impl<'s> PackWriter<'s> {
 
     fn begin(&mut self) -> Result<Growing, WriteError> {
         if !self.store.is_writable {
+            if lock(&self.store.known).is_full() {
+                let path = self.store.layout.dir.clone();
+                return Err(WriteError::Full { path, source: io::ErrorKind::StorageFull.into() });
+            }
             return Err(WriteError::ReadOnly { dir: self.store.layout.dir.clone() });
         }
         self.store.layout.create()?;
