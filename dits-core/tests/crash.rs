@@ -189,3 +189,48 @@ fn after_a_power_loss_records_without_their_bytes_keep_nobody_from_storing_again
     assert!(start(dir.path(), None, 0).wait().unwrap().success());
     assert_readable(dir.path(), 0..ITEM_COUNT);
 }
+
+#[test]
+fn what_another_process_commits_is_found_by_a_store_that_is_open_already() {
+    for is_network in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        if is_network {
+            fs::write(dir.path().join("is-network"), "").unwrap();
+        }
+        let here = open(dir.path());
+        let id = |n| ItemId::from(ChunkHash::of(&item(n)));
+        assert!(!here.has(&id(0)).unwrap());
+        assert!(start(dir.path(), None, 0).wait().unwrap().success());
+        let mut plain = Vec::new();
+        for n in [0, ITEM_COUNT - 1] {
+            here.read(&id(n), &mut plain).unwrap();
+            assert!(plain == item(n) && here.has(&id(n)).unwrap());
+        }
+    }
+}
+
+#[test]
+fn two_writers_one_of_them_killed_and_a_reader_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = open(dir.path());
+    let mut killed = start(dir.path(), Some("pack-log-written:3"), 0);
+    let mut other = start(dir.path(), None, 4 * COMMIT_EVERY);
+    let mut plain = Vec::new();
+    loop {
+        for n in committed(dir.path()).into_iter().step_by(13) {
+            let id = ItemId::from(ChunkHash::of(&item(n)));
+            reader.read(&id, &mut plain).unwrap_or_else(|error| panic!("item {n}: {error}"));
+            assert!(plain == item(n));
+        }
+        if other.try_wait().unwrap().is_some() {
+            break;
+        }
+    }
+    assert_eq!(killed.wait().unwrap().signal(), Some(9));
+    assert!(other.wait().unwrap().success());
+    assert!(start(dir.path(), None, 0).wait().unwrap().success(), "a writer that goes on");
+    assert_readable(dir.path(), 0..4 * COMMIT_EVERY + ITEM_COUNT);
+    committed(dir.path())
+        .iter()
+        .for_each(|n| reader.read(&ItemId::from(ChunkHash::of(&item(*n))), &mut plain).unwrap());
+}
