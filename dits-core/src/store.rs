@@ -208,7 +208,8 @@ impl Store {
         lock(&self.known).refresh(&self.layout)
     }
 
-    /// Brings to stable storage what any writer of any process has committed so far.
+    /// Brings to stable storage what any writer of any process has committed so far, those that
+    /// died before they could included.
     ///
     /// A server says of a file that it is held only after this: parts of the file may have
     /// come with another client's upload, which is still going on.
@@ -227,11 +228,14 @@ impl Store {
                 }
             }
         }
-        let dir = self.layout.open();
-        match File::open(&dir).and_then(|dir| dir.sync_all()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(&dir, error)),
-            _ => Ok(()),
+        // Who made, or sealed, a pack may have died before its name was on stable storage.
+        for dir in [self.layout.open(), self.layout.packs()] {
+            match File::open(&dir).and_then(|dir| dir.sync_all()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&dir, error)),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Makes a writer of items of `domain`; it touches nothing before its first item.

@@ -28,36 +28,60 @@ use dits_core::pack_format::Domain;
 use dits_core::remote::proto::{
     DataReply, DataRequest, Direction as WireDirection, OpenDataReply, OpenDataRequest, data_request,
 };
-use dits_core::remote::server::link::{FramesIn, FramesOut};
+use dits_core::remote::server::link::{FramesIn, FramesOut, Patience};
 use dits_core::remote::server::quic;
 use dits_core::store::Store;
-use dits_core::wire::frame::Frame;
-use tokio::sync::{Semaphore, mpsc};
+use dits_core::wire::frame::{Frame, RefusalCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use refusal::Refusal;
 use tokens::Tokens;
-use upload::{Uploading, Writers};
+use upload::Uploading;
 
 pub use tokens::TableFull;
 
-/// Most connections of the data plane at once, gRPC calls counted.
-pub const CONNECTIONS_MAX: usize = 64;
-/// Most QUIC connections that have not proven anything yet.
-const HANDSHAKES_MAX: usize = 64;
 /// Bytes that arrived on one connection and are not stored yet.
 const ROOM: usize = 32 * 1024 * 1024;
-/// How long a client may take to prove that it holds a token.
-const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may be silent inside a stream.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// How long a token may be used.
-const TOKEN_VALID: Duration = Duration::from_secs(60);
+/// How long a client of the control plane may take to say which data it wants to move.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages of a gRPC call that wait for the network.
 const REPLIES_WAITING: usize = 8;
 
 const _: () = assert!(dits_core::limits::FRAME_LEN_MAX + 4 <= ROOM);
+
+/// How much, and how much patience, clients get.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most connections at once, gRPC calls counted.
+    pub connections_max: usize,
+    /// Most QUIC connections that have not proven anything yet.
+    pub handshakes_max: usize,
+    /// How long a client may take to prove that it holds a token.
+    pub auth_timeout: Duration,
+    /// How long a client may be silent inside a frame.
+    pub frame_silence_max: Duration,
+    /// How long it may be silent between two frames, or take nothing of what it asked for. A client that
+    /// is gone is noticed by the connection itself, long before; this is for one that waits for a
+    /// slow disk, or hangs.
+    pub idle_max: Duration,
+    /// How long a token may be used.
+    pub token_valid: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 64,
+            handshakes_max: 64,
+            auth_timeout: Duration::from_secs(10),
+            frame_silence_max: Duration::from_secs(30),
+            idle_max: Duration::from_secs(15 * 60),
+            token_valid: Duration::from_secs(60),
+        }
+    }
+}
 
 /// Which way items go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,20 +127,20 @@ pub trait Presence: Send + Sync + 'static {
 pub struct DataPlane {
     store: Arc<Store>,
     presence: Arc<dyn Presence>,
+    limits: Limits,
     tokens: Mutex<Tokens>,
     connections: Arc<Semaphore>,
-    writers: Writers,
 }
 
 impl DataPlane {
     /// Moves items in and out of `store`.
-    pub fn new(store: Arc<Store>, presence: Arc<dyn Presence>) -> Arc<DataPlane> {
+    pub fn new(store: Arc<Store>, presence: Arc<dyn Presence>, limits: Limits) -> Arc<DataPlane> {
         Arc::new(DataPlane {
             store,
             presence,
-            tokens: Mutex::new(Tokens::new(TOKEN_VALID)),
-            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            writers: Writers::default(),
+            limits,
+            tokens: Mutex::new(Tokens::new(limits.token_valid)),
+            connections: Arc::new(Semaphore::new(limits.connections_max)),
         })
     }
 
@@ -132,7 +156,7 @@ impl DataPlane {
         Ok(OpenDataReply {
             token_id: token_id.to_vec().into(),
             secret: secret.to_vec().into(),
-            valid_secs: TOKEN_VALID.as_secs() as u32,
+            valid_secs: self.limits.token_valid.as_secs() as u32,
         })
     }
 
@@ -163,21 +187,22 @@ impl DataPlane {
         let plane = Arc::clone(self);
         tokio::spawn(async move {
             let _permit = permit;
-            let frames =
-                Frames { arriving: FramesIn::requests(requests, SILENCE_MAX), leaving: FramesOut::replies(sender) };
+            let arriving = FramesIn::requests(requests, plane.patience());
+            let frames = Frames { arriving, leaving: FramesOut::replies(sender) };
             let room = Arc::new(Semaphore::new(ROOM));
             let uploading = match grant.direction {
                 Direction::Upload => Some(plane.start_upload(grant.domain)),
                 Direction::Download => None,
             };
-            plane.serve_stream(grant, frames, &room, uploading.as_ref()).await;
+            // Whom a call is refused to has been told.
+            let _ = plane.serve_stream(grant, frames, &room, uploading.as_ref()).await;
         });
         Ok(ReceiverStream::new(receiver))
     }
 
     /// Serves the data plane over QUIC until the endpoint is closed.
     pub async fn serve_quic(self: Arc<Self>, endpoint: quinn::Endpoint) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let handshakes = Arc::new(Semaphore::new(self.limits.handshakes_max));
         while let Some(incoming) = endpoint.accept().await {
             let Ok(shaking) = handshakes.clone().try_acquire_owned() else {
                 incoming.refuse();
@@ -186,10 +211,13 @@ impl DataPlane {
             let plane = Arc::clone(&self);
             tokio::spawn(async move {
                 let peer = incoming.remote_address();
-                let greeted = tokio::time::timeout(AUTH_TIMEOUT, plane.greet(incoming)).await;
+                let greeted = tokio::time::timeout(plane.limits.auth_timeout, plane.greet(incoming)).await;
                 drop(shaking);
                 match greeted {
-                    Ok(Some((connection, grant))) => plane.serve_connection(connection, grant).await,
+                    Ok(Some((connection, grant, permit))) => {
+                        plane.serve_connection(connection, grant).await;
+                        drop(permit);
+                    }
                     Ok(None) => {}
                     Err(_) => tracing::info!(%peer, "a data connection proved nothing in time"),
                 }
@@ -197,8 +225,8 @@ impl DataPlane {
         }
     }
 
-    /// Shakes hands and checks the proof.
-    async fn greet(&self, incoming: quinn::Incoming) -> Option<(quinn::Connection, Grant)> {
+    /// Shakes hands, checks the proof and finds a place.
+    async fn greet(&self, incoming: quinn::Incoming) -> Option<(quinn::Connection, Grant, OwnedSemaphorePermit)> {
         let peer = incoming.remote_address();
         let connection = match incoming.await {
             Ok(connection) => connection,
@@ -208,23 +236,28 @@ impl DataPlane {
             }
         };
         let (send, receive) = connection.accept_bi().await.ok()?;
-        let mut frames = Frames { arriving: FramesIn::quic(receive, AUTH_TIMEOUT), leaving: FramesOut::quic(send) };
+        let patience = Patience::of(self.limits.auth_timeout);
+        let mut frames = Frames { arriving: FramesIn::quic(receive, patience), leaving: FramesOut::quic(send) };
         match self.check_proof(&connection, &mut frames).await {
-            Ok(grant) => {
+            Ok((grant, permit)) => {
                 frames.leaving.send(&Frame::Ok).await.ok()?;
                 frames.leaving.finish().await.ok()?;
-                Some((connection, grant))
+                Some((connection, grant, permit))
             }
             Err(refusal) => {
                 refusal.log(&peer.to_string());
-                refusal.tell(frames.leaving).await;
-                connection.close(quinn::VarInt::from_u32(1), b"refused");
+                let told = refusal.tell(frames.leaving).await;
+                close_refused(&connection, &told);
                 None
             }
         }
     }
 
-    async fn check_proof(&self, connection: &quinn::Connection, frames: &mut Frames) -> Result<Grant, Refusal> {
+    async fn check_proof(
+        &self,
+        connection: &quinn::Connection,
+        frames: &mut Frames,
+    ) -> Result<(Grant, OwnedSemaphorePermit), Refusal> {
         let (token_id, mac) = match frames.arriving.next().await? {
             Some(Frame::Auth { token_id, mac }) => (token_id, mac),
             Some(other) => return Err(Refusal::out_of_place(&other)),
@@ -232,18 +265,13 @@ impl DataPlane {
         };
         let exporter = quic::exporter_of(connection).map_err(|_| Refusal::no_exporter())?;
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(tokens.redeem(&token_id, &mac, &exporter, Instant::now())?)
+        let grant = tokens.redeem(&token_id, &mac, &exporter, Instant::now())?;
+        let permit = self.connections.clone().try_acquire_owned().map_err(|_| Refusal::busy())?;
+        Ok((grant, permit))
     }
 
     async fn serve_connection(self: Arc<Self>, connection: quinn::Connection, grant: Grant) {
         let peer = connection.remote_address().to_string();
-        let Ok(_permit) = self.connections.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "refused: too many data connections");
-            if let Ok((send, _receive)) = connection.accept_bi().await {
-                Refusal::busy().tell(FramesOut::quic(send)).await;
-            }
-            return connection.close(quinn::VarInt::from_u32(2), b"busy");
-        };
         let room = Arc::new(Semaphore::new(ROOM));
         let uploading = match grant.direction {
             Direction::Upload => Some(self.start_upload(grant.domain)),
@@ -254,18 +282,20 @@ impl DataPlane {
             tokio::select! {
                 accepted = connection.accept_bi() => {
                     let Ok((send, receive)) = accepted else { break };
-                    let frames =
-                        Frames { arriving: FramesIn::quic(receive, SILENCE_MAX), leaving: FramesOut::quic(send) };
+                    let arriving = FramesIn::quic(receive, self.patience());
+                    let frames = Frames { arriving, leaving: FramesOut::quic(send) };
                     let (plane, room, uploading) = (Arc::clone(&self), Arc::clone(&room), uploading.clone());
                     streams.spawn(async move { plane.serve_stream(grant, frames, &room, uploading.as_ref()).await });
                 }
                 Some(served) = streams.join_next() => {
                     // One refusal ends the connection: a peer that sends wrong things is not
                     // given the other streams to go on with.
-                    if !matches!(served, Ok(true)) {
-                        connection.close(quinn::VarInt::from_u32(1), b"refused");
-                        break;
+                    match served {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(told)) => close_refused(&connection, &told),
+                        Err(_) => close_refused(&connection, &Refusal::WriterGone.for_peer()),
                     }
+                    break;
                 }
             }
         }
@@ -273,16 +303,16 @@ impl DataPlane {
         tracing::debug!(%peer, sent = connection.stats().udp_tx.bytes, received = connection.stats().udp_rx.bytes, "data connection ended");
     }
 
-    /// Serves one stream to its end; false if it was refused.
+    /// Serves one stream to its end; an error is what the peer was told.
     async fn serve_stream(
         self: &Arc<Self>,
         grant: Grant,
         mut frames: Frames,
         room: &Arc<Semaphore>,
         uploading: Option<&Uploading>,
-    ) -> bool {
+    ) -> Result<(), (RefusalCode, String)> {
         let served = match uploading {
-            Some(uploading) => upload::serve(self, uploading, &mut frames, room).await,
+            Some(uploading) => upload::serve(uploading, &mut frames, room).await,
             None => download::serve(self, grant.domain, &mut frames).await,
         };
         match served {
@@ -290,19 +320,27 @@ impl DataPlane {
                 if let Ok(ended) = frames.leaving.finish().await {
                     ended.delivered().await;
                 }
-                true
+                Ok(())
             }
             Err(refusal) => {
                 refusal.log(&format!("{:?} of {:02x?}", grant.direction, grant.domain.0));
-                refusal.tell(frames.leaving).await;
-                false
+                Err(refusal.tell(frames.leaving).await)
             }
         }
     }
 
     fn start_upload(self: &Arc<Self>, domain: Domain) -> Uploading {
-        self.writers.start(Arc::clone(&self.store), Arc::clone(&self.presence), domain)
+        upload::start(Arc::clone(&self.store), Arc::clone(&self.presence), domain)
     }
+
+    fn patience(&self) -> Patience {
+        Patience { between_frames: self.limits.idle_max, inside_frame: self.limits.frame_silence_max }
+    }
+}
+
+/// Ends a connection with what one of its streams was told: the others may hear only of this.
+fn close_refused(connection: &quinn::Connection, (code, reason): &(RefusalCode, String)) {
+    connection.close(quinn::VarInt::from_u32(code.0.into()), reason.as_bytes());
 }
 
 /// Both ways of one stream.
@@ -338,7 +376,7 @@ pub fn quic_endpoint(socket: std::net::UdpSocket, mut tls: rustls::ServerConfig)
 ///
 /// A status to answer with if it is not `open`, or does not come in time.
 pub async fn read_open(requests: &mut Streaming<DataRequest>) -> Result<OpenDataRequest, Status> {
-    let first = tokio::time::timeout(AUTH_TIMEOUT, requests.message()).await;
+    let first = tokio::time::timeout(OPEN_TIMEOUT, requests.message()).await;
     match first.map_err(|_| Status::deadline_exceeded("the first message did not come in time"))?? {
         Some(DataRequest { part: Some(data_request::Part::Open(open)) }) => Ok(open),
         _ => Err(Status::invalid_argument("the first message of a Data call is `open`")),

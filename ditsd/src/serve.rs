@@ -138,7 +138,7 @@ impl Prepared {
         let db = Arc::new(Db::open(&root.meta())?);
         let sockets = listen::bind(options.listen)?;
         let blobs = Blobs::open(&root, db.clone())?;
-        let data = DataPlane::new(blobs.store().clone(), Arc::new(blobs.clone()));
+        let data = DataPlane::new(blobs.store().clone(), Arc::new(blobs.clone()), data::Limits::default());
         let quic_port = sockets.address.port();
         let git = Git::new(root)?;
         let parts = Parts { identity, db: db.clone(), blobs: blobs.clone(), data: data.clone(), quic_port, git };

@@ -134,6 +134,17 @@ impl ServerRemote {
     }
 }
 
+impl Drop for ServerRemote {
+    /// Says goodbye while there still is a runtime to say it with.
+    fn drop(&mut self) {
+        self.runtime.block_on(async {
+            for dialed in self.take_dialed() {
+                dialed.close().await;
+            }
+        });
+    }
+}
+
 /// Connects to the host once its certificate is the one that is pinned, or is to be pinned.
 fn trusted(runtime: &Runtime, options: &ConnectOptions<'_>) -> Result<(channel::Dialed, Fingerprint), ServerError> {
     let host = &options.host;
@@ -159,12 +170,48 @@ fn trusted(runtime: &Runtime, options: &ConnectOptions<'_>) -> Result<(channel::
         (Err(error), None) => return Err(error.error),
         (Ok(_), _) => unreachable!("a verifier that expects nothing accepts nothing"),
     };
-    let is_loopback = error.address.is_some_and(|address| address.ip().is_loopback());
-    if !is_loopback && !options.ask.is_some_and(|ask| ask(host, &found)) {
-        return Err(ServerError::Unpinned { host: host.clone(), found });
-    }
+    may_pin(host, error.address, &found, options.ask)?;
     // Only this handshake proves that the server holds the certificate's key.
     let dialed = dial(Some(found)).0.map_err(|error| error.error)?;
     known_hosts.pin(host, found).map_err(failed)?;
     Ok((dialed, found))
+}
+
+/// Decides about a certificate that nobody pinned: this machine's own is taken, any other only
+/// if a person says so.
+fn may_pin(
+    host: &Host,
+    address: Option<SocketAddr>,
+    found: &Fingerprint,
+    ask: Option<Ask<'_>>,
+) -> Result<(), ServerError> {
+    let is_loopback = address.is_some_and(|address| address.ip().is_loopback());
+    match is_loopback || ask.is_some_and(|ask| ask(host, found)) {
+        true => Ok(()),
+        false => Err(ServerError::Unpinned { host: host.clone(), found: *found }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_person_or_loopback_lets_a_new_certificate_in() {
+        let host = Host::parse("studio:4000").unwrap();
+        let found = Fingerprint::of(b"certificate");
+        let far = Some("192.0.2.7:4000".parse().unwrap());
+        let yes: Ask<'_> =
+            &|asked_host, asked| asked_host.name == "studio" && *asked == Fingerprint::of(b"certificate");
+        let no: Ask<'_> = &|_, _| false;
+        let never: Ask<'_> = &|_, _| panic!("loopback is not asked about");
+        for near in ["127.0.0.1:4000", "127.9.9.9:1", "[::1]:4000"] {
+            assert!(may_pin(&host, Some(near.parse().unwrap()), &found, Some(never)).is_ok(), "{near}");
+        }
+        assert!(may_pin(&host, far, &found, Some(yes)).is_ok());
+        for (address, ask) in [(far, Some(no)), (far, None), (None, None), (None, Some(no))] {
+            let refused = may_pin(&host, address, &found, ask).unwrap_err().to_string();
+            assert!(refused.contains(&format!("`git dits auth pin studio:4000 {found}`")), "{refused}");
+        }
+    }
 }

@@ -129,7 +129,9 @@ impl OpenPack {
             payload: Payload::new(file, path, end),
             logged: entries.len(),
             entries,
-            is_new: false,
+            // Who syncs a pack vouches for it. One that nobody did may have a name that is not
+            // on stable storage.
+            is_new: vouched == 0,
         })))
     }
 

@@ -55,8 +55,9 @@ pub struct PackWriter<'s> {
     store: &'s Store,
     domain: Domain,
     pack: Option<Growing>,
-    /// What this writer put into the pack at hand.
-    own: HashSet<ItemId>,
+    /// What this writer put into the pack at hand, and its plain length: pages of one name may
+    /// have several.
+    own: HashSet<(ItemId, u32)>,
     /// What the index does not know yet.
     rows: NewRows,
     uncommitted: usize,
@@ -86,12 +87,12 @@ impl<'s> PackWriter<'s> {
     /// written to. What was committed before is safe.
     pub fn put(&mut self, item: NewItem<'_>) -> Result<(), WriteError> {
         let oid = check(&item)?;
-        if self.own.contains(&item.id) {
+        if self.own.contains(&(item.id, item.plain_len)) {
             return Ok(());
         }
         self.guarded(|writer| {
             let entry_no = writer.append(&item)?;
-            writer.own.insert(item.id);
+            writer.own.insert((item.id, item.plain_len));
             writer.rows.push(&item.id, entry_no);
             writer.rows.manifests.extend(oid.map(|oid| (oid, entry_no)));
             Ok(())

@@ -94,6 +94,11 @@ impl RefusalCode {
     pub const SERVER_FAILED: RefusalCode = RefusalCode(5);
     /// The client was silent for too long.
     pub const TOO_SLOW: RefusalCode = RefusalCode(6);
+
+    /// Returns true for the codes of this version.
+    pub fn is_known(self) -> bool {
+        (RefusalCode::BAD_FRAME.0..=RefusalCode::TOO_SLOW.0).contains(&self.0)
+    }
 }
 
 /// Why bytes are no frame.

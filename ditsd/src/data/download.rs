@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use dits_core::item::ItemId;
 use dits_core::pack_format::Domain;
+use dits_core::remote::server::link::LinkError;
 use dits_core::store::ReadError;
 use dits_core::wire::frame::{Frame, ItemFrame};
 
@@ -39,20 +40,22 @@ pub async fn serve(plane: &Arc<DataPlane>, domain: Domain, frames: &mut Frames) 
             let reader = Arc::clone(plane);
             let reading = tokio::task::spawn_blocking(move || read_group(&reader, domain, wanted));
             // The disk reads the next group while the network takes this one.
-            send(frames, std::mem::take(&mut answers)).await?;
+            send(plane, frames, std::mem::take(&mut answers)).await?;
             let group = reading.await.map_err(|_| Refusal::WriterGone)??;
             answers = group.frames;
             wanted = group.rest;
         }
-        send(frames, std::mem::take(&mut answers)).await?;
+        send(plane, frames, std::mem::take(&mut answers)).await?;
         frames.leaving.flush().await?;
     }
     Ok(())
 }
 
-async fn send(frames: &mut Frames, answers: Vec<Frame>) -> Result<(), Refusal> {
+async fn send(plane: &DataPlane, frames: &mut Frames, answers: Vec<Frame>) -> Result<(), Refusal> {
     for answer in &answers {
-        frames.leaving.send(answer).await?;
+        let idle_max = plane.limits.idle_max;
+        let sent = tokio::time::timeout(idle_max, frames.leaving.send(answer)).await;
+        sent.map_err(|_| LinkError::Silent(idle_max))??;
     }
     Ok(())
 }

@@ -127,15 +127,17 @@ impl Refusal {
         }
     }
 
-    /// Tells the peer, as far as it listens.
-    pub async fn tell(&self, mut leaving: FramesOut) {
+    /// Tells the peer, as far as it listens, and returns what.
+    pub async fn tell(&self, mut leaving: FramesOut) -> (RefusalCode, String) {
         let (code, reason) = self.for_peer();
+        let frame = Frame::refused(code, &reason);
         let telling = async move {
-            leaving.send(&Frame::refused(code, &reason)).await?;
+            leaving.send(&frame).await?;
             leaving.finish().await?.delivered().await;
             Ok::<(), LinkError>(())
         };
         // The reason is in the log; a peer that does not read it has lost only its own.
         let _ = tokio::time::timeout(TELL_TIMEOUT, telling).await;
+        (code, reason)
     }
 }

@@ -1,6 +1,8 @@
 //! The server's end of the data plane, against peers that behave and peers that do not.
 
 mod both_ends;
+mod limits;
+mod pages;
 
 use super::*;
 use dits_core::codec::Codec;
@@ -52,15 +54,29 @@ fn client_config(certificate: CertificateDer<'static>) -> quinn::ClientConfig {
     config
 }
 
+/// Waits for something that is bound to happen.
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it has not happened for 20 seconds");
+}
+
 impl World {
     fn new() -> World {
+        World::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> World {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions {
             dir: dir.path().join("store"),
             index: dir.path().join("store/index.sqlite"),
             sharing: Sharing::Machine,
         });
-        let plane = DataPlane::new(Arc::new(store.unwrap()), Arc::new(Rows::default()));
+        let plane = DataPlane::new(Arc::new(store.unwrap()), Arc::new(Rows::default()), limits);
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = made.cert.der().clone();
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -111,7 +127,7 @@ async fn exchange_bytes(connection: &quinn::Connection, bytes: &[u8]) -> Vec<Fra
     // A server that has refused already stops reading, which is no failure of the test.
     let _ = send.write_all(bytes).await;
     let _ = send.finish();
-    let mut arriving = FramesIn::quic(receive, Duration::from_secs(5));
+    let mut arriving = FramesIn::quic(receive, Patience::of(Duration::from_secs(5)));
     let mut answers = Vec::new();
     while let Ok(Some(frame)) = arriving.next().await {
         answers.push(frame);
@@ -232,25 +248,23 @@ async fn hostile_streams_are_refused_and_leave_nothing_behind() {
 async fn an_upload_that_is_cut_off_keeps_what_arrived() {
     let world = World::new();
     let up = world.connect(FILM, Direction::Upload).await;
-    let item = chunk(b"arrived before the cable was pulled");
     let (mut send, _receive) = up.open_bi().await.unwrap();
+    let first = chunk(b"arrived before the cable was pulled");
     let mut bytes = bytes::BytesMut::new();
-    Frame::Put(item.clone()).write(&mut bytes);
+    Frame::Put(first.clone()).write(&mut bytes);
+    (0..40_u32).for_each(|number| Frame::Put(chunk(&number.to_le_bytes().repeat(60_000))).write(&mut bytes));
     send.write_all(&bytes).await.unwrap();
-    // Its acknowledgement says that the server's end has it.
-    while up.stats().frame_rx.acks == 0 || up.stats().path.sent_packets == 0 {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::timeout(Duration::from_secs(5), async {
-        // The writer ends with the connection and commits; only then is the item found.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        up.close(quinn::VarInt::from_u32(0), b"");
-        while !world.plane.is_present(FILM, &item.id).unwrap() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .unwrap();
+    // The stream never says that it is done.
+    until(|| world.plane.is_present(FILM, &first.id).unwrap()).await;
+    let last = chunk(b"came last");
+    let mut bytes = bytes::BytesMut::new();
+    Frame::Put(last.clone()).write(&mut bytes);
+    send.write_all(&bytes).await.unwrap();
+    // All of it was acknowledged, so the server's end has it.
+    send.finish().unwrap();
+    send.stopped().await.unwrap();
+    up.close(quinn::VarInt::from_u32(0), b"");
+    until(|| world.plane.is_present(FILM, &last.id).unwrap()).await;
 }
 
 #[tokio::test]

@@ -12,17 +12,17 @@
 //!
 //! **Format:** `docs/protocols/data-v1.md`.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use dits_core::codec::{Codec, Decoder};
-use dits_core::item::ItemId;
+use dits_core::item::{ItemId, ItemKind};
 use dits_core::pack_format::Domain;
-use dits_core::store::{NewItem, PackWriter, Store, WriteError};
+use dits_core::store::{NewItem, PackWriter, ReadError, Store, WriteError};
 use dits_core::wire::frame::{Frame, ItemFrame, RefusalCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::refusal::Refusal;
-use super::{DataPlane, Frames, Presence};
+use super::{Frames, Presence};
 
 /// Bytes after which what was stored is committed.
 const COMMIT_EVERY: usize = 8 * 1024 * 1024;
@@ -37,11 +37,8 @@ enum Job {
     Sync(oneshot::Sender<Synced>),
 }
 
-/// Everything that the writer stored so far is on stable storage.
-struct Synced {
-    /// Some items were in the store already, put there by others.
-    leans_on_others: bool,
-}
+/// Everything that the writer took so far is on stable storage, whoever stored it.
+struct Synced;
 
 /// One connection's writer, as its streams see it.
 #[derive(Clone)]
@@ -50,52 +47,25 @@ pub struct Uploading {
     failed: Arc<OnceLock<(RefusalCode, String)>>,
 }
 
-/// The writers of all connections.
-#[derive(Default)]
-pub struct Writers {
-    running: Mutex<Vec<mpsc::WeakSender<Job>>>,
-}
-
-impl Writers {
-    /// Starts the writer of one connection. It ends, synced, when its last stream has.
-    pub fn start(&self, store: Arc<Store>, presence: Arc<dyn Presence>, domain: Domain) -> Uploading {
-        let (jobs, mut waiting) = mpsc::channel(ITEMS_WAITING);
-        let failed = Arc::new(OnceLock::new());
-        let uploading = Uploading { jobs, failed: Arc::clone(&failed) };
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|writer| writer.strong_count() > 0);
-        running.push(uploading.jobs.downgrade());
-        let write = move || {
-            let mut writer = Writer::new(&store, presence.as_ref(), domain);
-            // The queue outlives the run: streams must find the reason once they find it closed.
-            if let Err(refusal) = writer.run(&mut waiting) {
-                refusal.log("writer");
-                // Only the first reason is kept; there is one writer, so there is no other.
-                let _ = failed.set(refusal.for_peer());
-            }
-        };
-        // Without a thread the jobs have no receiver, and the first stream is told so.
-        if let Err(error) = std::thread::Builder::new().name("upload".to_owned()).spawn(write) {
-            tracing::error!(%error, "cannot start a writer");
+/// Starts the writer of one connection. It ends, synced, when its last stream has.
+pub fn start(store: Arc<Store>, presence: Arc<dyn Presence>, domain: Domain) -> Uploading {
+    let (jobs, mut waiting) = mpsc::channel(ITEMS_WAITING);
+    let failed = Arc::new(OnceLock::new());
+    let uploading = Uploading { jobs, failed: Arc::clone(&failed) };
+    let write = move || {
+        let mut writer = Writer::new(&store, presence.as_ref(), domain);
+        // The queue outlives the run: streams must find the reason once they find it closed.
+        if let Err(refusal) = writer.run(&mut waiting) {
+            refusal.log("writer");
+            // Only the first reason is kept; there is one writer, so there is no other.
+            let _ = failed.set(refusal.for_peer());
         }
-        uploading
+    };
+    // Without a thread the jobs have no receiver, and the first stream is told so.
+    if let Err(error) = std::thread::Builder::new().name("upload".to_owned()).spawn(write) {
+        tracing::error!(%error, "cannot start a writer");
     }
-
-    /// Brings to stable storage what every connection stored before this call.
-    async fn sync_all(&self) {
-        let running: Vec<_> = {
-            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.iter().filter_map(mpsc::WeakSender::upgrade).collect()
-        };
-        for jobs in running {
-            let (done, synced) = oneshot::channel();
-            if jobs.send(Job::Sync(done)).await.is_ok() {
-                // A writer that failed tells its own clients; its items may be lost, and the
-                // proof of a manifest that needs them will find that out.
-                let _ = synced.await;
-            }
-        }
-    }
+    uploading
 }
 
 impl Uploading {
@@ -113,12 +83,7 @@ impl Uploading {
 }
 
 /// Serves one upload stream.
-pub async fn serve(
-    plane: &DataPlane,
-    uploading: &Uploading,
-    frames: &mut Frames,
-    room: &Arc<Semaphore>,
-) -> Result<(), Refusal> {
+pub async fn serve(uploading: &Uploading, frames: &mut Frames, room: &Arc<Semaphore>) -> Result<(), Refusal> {
     let mut count = 0_u64;
     loop {
         let Some(arrived) = frames.arriving.next_with_room(room).await? else { return Err(Refusal::ended()) };
@@ -133,10 +98,7 @@ pub async fn serve(
     }
     let (done, synced) = oneshot::channel();
     uploading.give(Job::Sync(done)).await?;
-    let synced = synced.await.map_err(|_| uploading.refusal())?;
-    if synced.leans_on_others {
-        plane.writers.sync_all().await;
-    }
+    let Synced = synced.await.map_err(|_| uploading.refusal())?;
     frames.leaving.send(&Frame::Stored { count }).await?;
     Ok(())
 }
@@ -152,6 +114,8 @@ struct Writer<'a> {
     uncommitted: usize,
     /// Items that another repository's packs hold and this one's client sent.
     adopted: Vec<ItemId>,
+    /// Items came that were in the store already; who stored them may not have synced them,
+    /// and may have died since.
     leans_on_others: bool,
 }
 
@@ -177,7 +141,7 @@ impl<'a> Writer<'a> {
                 Job::Sync(done) => {
                     self.sync()?;
                     // A stream that is gone needs no answer.
-                    let _ = done.send(Synced { leans_on_others: self.leans_on_others });
+                    let _ = done.send(Synced);
                 }
             }
         }
@@ -188,7 +152,7 @@ impl<'a> Writer<'a> {
         if !self.is_what_its_name_says(item) {
             return Err(Refusal::WrongItem(item.id));
         }
-        if self.store.has(&item.id).map_err(store_failed)? {
+        if self.is_stored(item)? {
             self.leans_on_others = true;
             if !self.store.has_in(self.domain, &item.id).map_err(store_failed)? {
                 self.adopted.push(item.id);
@@ -217,6 +181,20 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Returns true if the store has what came.
+    ///
+    /// A page's id does not fix its length: only a copy of the same length is the same page.
+    fn is_stored(&mut self, item: &ItemFrame) -> Result<bool, Refusal> {
+        if item.id.kind != ItemKind::Page {
+            return self.store.has(&item.id).map_err(store_failed);
+        }
+        match self.store.read_of_len(&item.id, item.plain_len, &mut self.plain) {
+            Ok(()) => Ok(true),
+            Err(ReadError::Missing(_) | ReadError::Damaged { .. } | ReadError::Unreadable { .. }) => Ok(false),
+            Err(ReadError::Store(error)) => Err(store_failed(error)),
+        }
+    }
+
     fn commit(&mut self) -> Result<(), Refusal> {
         self.uncommitted = 0;
         self.pack.commit().map_err(Refusal::Write)?;
@@ -225,7 +203,11 @@ impl<'a> Writer<'a> {
 
     fn sync(&mut self) -> Result<(), Refusal> {
         self.commit()?;
-        self.pack.sync().map_err(Refusal::Write)
+        self.pack.sync().map_err(Refusal::Write)?;
+        match std::mem::take(&mut self.leans_on_others) {
+            true => self.store.sync().map_err(store_failed),
+            false => Ok(()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod upload;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::link::{FramesIn, FramesOut, LinkError};
+use super::link::{FramesIn, FramesOut, LinkError, Patience};
 use super::trust::PinVerifier;
 use super::{ServerError, ServerRemote, Transport, control, grpc, quic};
 use crate::remote::proto::{Direction, OpenDataRequest};
@@ -29,6 +29,8 @@ const QUIC_PATIENCE: Duration = Duration::from_secs(2);
 const QUIC_ONLY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may say nothing while an answer is due: it may be syncing a slow disk.
 const ANSWER_SILENCE_MAX: Duration = Duration::from_secs(300);
+/// How long to wait before what a server could not take is tried once more.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of items that are held here on their way.
 const ROOM: usize = 32 * 1024 * 1024;
 const _: () = assert!(crate::limits::FRAME_LEN_MAX + 4 <= ROOM);
@@ -39,6 +41,8 @@ pub struct DataState {
     upload: Option<Arc<quic::Dialed>>,
     download: Option<Arc<quic::Dialed>>,
     gave_up_quic: bool,
+    /// Something that may pass happened, and since then no transfer has gone well.
+    was_retried: bool,
 }
 
 /// What opens streams of frames.
@@ -74,15 +78,16 @@ impl Carrier {
     }
 
     async fn open(&self) -> Result<(FramesOut, FramesIn), StreamError> {
+        let patience = Patience::of(ANSWER_SILENCE_MAX);
         match self {
             Carrier::Quic(dialed) => {
                 let opened = dialed.connection.open_bi().await;
                 let (send, receive) =
                     opened.map_err(|error| LinkError::Write(quinn::WriteError::ConnectionLost(error)))?;
-                Ok((FramesOut::quic(send), FramesIn::quic(receive, ANSWER_SILENCE_MAX)))
+                Ok((FramesOut::quic(send), FramesIn::quic(receive, patience)))
             }
             Carrier::Grpc { client, repo, direction } => {
-                let opened = grpc::open((**client).clone(), repo.clone(), *direction, ANSWER_SILENCE_MAX).await;
+                let opened = grpc::open((**client).clone(), repo.clone(), *direction, patience).await;
                 Ok(opened.map_err(|status| LinkError::Call(Box::new(status)))?)
             }
         }
@@ -90,8 +95,16 @@ impl Carrier {
 }
 
 impl ServerRemote {
-    /// Finds what carries data: QUIC where it may and can be used, gRPC elsewhere.
+    /// Finds what carries data, and asks a server that is busy once more.
     fn carrier(&self, direction: Direction) -> Result<Carrier, ServerError> {
+        self.find_carrier(direction).or_else(|error| {
+            self.try_again(error)?;
+            self.find_carrier(direction)
+        })
+    }
+
+    /// Finds what carries data: QUIC where it may and can be used, gRPC elsewhere.
+    fn find_carrier(&self, direction: Direction) -> Result<Carrier, ServerError> {
         let gave_up = {
             let state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = match direction {
@@ -138,7 +151,13 @@ impl ServerRemote {
             Ok(tokio::time::timeout(patience, quic::dial(address, tls, id, secret)).await)
         };
         let dialed = self.runtime.block_on(dialing).map_err(|status| control::call_failed(&self.host, status))?;
-        let Ok(Ok(dialed)) = dialed else { return Ok(None) };
+        let dialed = match dialed {
+            Ok(Ok(dialed)) => dialed,
+            Ok(Err(quic::DialError::Refused { code, reason })) => {
+                return Err(self.server_error(StreamError::Refused { code, reason }));
+            }
+            Ok(Err(_)) | Err(_) => return Ok(None),
+        };
         let dialed = Arc::new(dialed);
         let mut state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         match direction {
@@ -163,8 +182,16 @@ impl ServerRemote {
         }
     }
 
-    /// Decides what becomes of a transfer whose carrier failed: gRPC goes on where QUIC broke.
+    /// Decides what becomes of a transfer whose carrier failed: gRPC goes on where QUIC broke,
+    /// and what may pass is tried once more.
     fn after_failure(&self, carrier: &Carrier, error: StreamError) -> Result<(), ServerError> {
+        let error = match error {
+            StreamError::Link(link) => match link.refusal() {
+                Some((code, reason)) => StreamError::Refused { code, reason },
+                None => StreamError::Link(link),
+            },
+            other => other,
+        };
         let is_broken = match &error {
             StreamError::Link(LinkError::Frame(_)) | StreamError::Refused { .. } | StreamError::Nonsense(_) => false,
             StreamError::Link(_) => true,
@@ -173,12 +200,43 @@ impl ServerRemote {
             self.give_up_quic();
             return Ok(());
         }
+        self.try_again(self.server_error(error))
+    }
+
+    /// Gets ready to do once more what may pass; any other error is returned.
+    fn try_again(&self, error: ServerError) -> Result<(), ServerError> {
+        if !error.is_retryable() || self.set_retried(true) {
+            return Err(error);
+        }
+        self.runtime.block_on(async {
+            for dialed in self.take_dialed() {
+                dialed.close().await;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        });
+        Ok(())
+    }
+
+    /// Notes whether what may pass is being tried once more; returns what was noted before.
+    fn set_retried(&self, is_retried: bool) -> bool {
+        let mut state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut state.was_retried, is_retried)
+    }
+
+    /// Says of a stream's failure which server it was.
+    fn server_error(&self, error: StreamError) -> ServerError {
         let host = self.host.clone();
-        Err(match error {
+        match error {
             StreamError::Link(LinkError::Call(status)) => control::call_failed(&host, *status),
             StreamError::Link(source) => ServerError::Data { host, source },
             StreamError::Refused { code, reason } => ServerError::Refused { host, code, reason },
             StreamError::Nonsense(what) => ServerError::Answer { host, what },
-        })
+        }
+    }
+
+    /// Takes out the QUIC connections, so that the next transfer makes new ones.
+    pub(super) fn take_dialed(&self) -> impl Iterator<Item = Arc<quic::Dialed>> + use<> {
+        let mut state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        [state.upload.take(), state.download.take()].into_iter().flatten()
     }
 }

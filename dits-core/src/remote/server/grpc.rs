@@ -6,14 +6,12 @@
 //!
 //! **Format:** `docs/protocols/data-v1.md`.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::channel::Client;
-use super::link::{FramesIn, FramesOut};
+use super::link::{FramesIn, FramesOut, Patience};
 use crate::remote::proto::{DataRequest, Direction, OpenDataRequest, data_request};
 
 /// Messages that wait for the network.
@@ -24,12 +22,12 @@ pub async fn open(
     mut client: Client,
     repo: String,
     direction: Direction,
-    silence_max: Duration,
+    patience: Patience,
 ) -> Result<(FramesOut, FramesIn), Status> {
     let (sender, requests) = mpsc::channel(REQUESTS_WAITING);
     let open = OpenDataRequest { repo, direction: direction.into() };
     let first = DataRequest { part: Some(data_request::Part::Open(open)) };
     sender.try_send(first).expect("an empty channel takes one message");
     let replies = client.data(ReceiverStream::new(requests)).await?.into_inner();
-    Ok((FramesOut::requests(sender), FramesIn::replies(replies, silence_max)))
+    Ok((FramesOut::requests(sender), FramesIn::replies(replies, patience)))
 }

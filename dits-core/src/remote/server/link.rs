@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Status, Streaming};
 
 use crate::remote::proto::{DataReply, DataRequest, data_request};
-use crate::wire::frame::{Frame, FrameError, FrameReader};
+use crate::wire::frame::{Frame, FrameError, FrameReader, RefusalCode};
 
 /// Why a stream of frames came to an end it should not have had.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +44,44 @@ pub enum LinkError {
     Gone,
 }
 
+impl LinkError {
+    /// What the other end said when it closed the connection, if it refused something.
+    ///
+    /// A stream may hear of the close before it hears of the refusal that led to it.
+    pub fn refusal(&self) -> Option<(RefusalCode, String)> {
+        let (LinkError::Read(quinn::ReadError::ConnectionLost(lost))
+        | LinkError::Write(quinn::WriteError::ConnectionLost(lost))) = self
+        else {
+            return None;
+        };
+        let quinn::ConnectionError::ApplicationClosed(close) = lost else { return None };
+        let code = u16::try_from(close.error_code.into_inner()).ok().map(RefusalCode)?;
+        let reason = String::from_utf8_lossy(&close.reason).into_owned();
+        code.is_known().then_some((code, reason))
+    }
+}
+
+/// How long the other end may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Between two frames: it may wait for a disk, or for whoever takes what it got.
+    pub between_frames: Duration,
+    /// Inside a frame, which it has whole before it begins to send it.
+    pub inside_frame: Duration,
+}
+
+impl Patience {
+    /// The same everywhere.
+    pub fn of(silence_max: Duration) -> Patience {
+        Patience { between_frames: silence_max, inside_frame: silence_max }
+    }
+}
+
 /// The frames that come in.
 pub struct FramesIn {
     carrier: CarrierIn,
     reader: FrameReader,
-    silence_max: Duration,
+    patience: Patience,
 }
 
 enum CarrierIn {
@@ -69,23 +102,23 @@ pub struct Arrived {
 const PIECE_LEN_MAX: usize = 256 * 1024;
 
 impl FramesIn {
-    /// Reads from a QUIC stream; gives up after `silence_max` without a byte.
-    pub fn quic(stream: quinn::RecvStream, silence_max: Duration) -> FramesIn {
-        FramesIn::new(CarrierIn::Quic(stream), silence_max)
+    /// Reads from a QUIC stream.
+    pub fn quic(stream: quinn::RecvStream, patience: Patience) -> FramesIn {
+        FramesIn::new(CarrierIn::Quic(stream), patience)
     }
 
     /// Reads what a client sends on a call.
-    pub fn requests(stream: Streaming<DataRequest>, silence_max: Duration) -> FramesIn {
-        FramesIn::new(CarrierIn::Requests(Box::new(stream)), silence_max)
+    pub fn requests(stream: Streaming<DataRequest>, patience: Patience) -> FramesIn {
+        FramesIn::new(CarrierIn::Requests(Box::new(stream)), patience)
     }
 
     /// Reads what a server answers on a call.
-    pub fn replies(stream: Streaming<DataReply>, silence_max: Duration) -> FramesIn {
-        FramesIn::new(CarrierIn::Replies(Box::new(stream)), silence_max)
+    pub fn replies(stream: Streaming<DataReply>, patience: Patience) -> FramesIn {
+        FramesIn::new(CarrierIn::Replies(Box::new(stream)), patience)
     }
 
-    fn new(carrier: CarrierIn, silence_max: Duration) -> FramesIn {
-        FramesIn { carrier, reader: FrameReader::new(), silence_max }
+    fn new(carrier: CarrierIn, patience: Patience) -> FramesIn {
+        FramesIn { carrier, reader: FrameReader::new(), patience }
     }
 
     /// Waits for the next frame; `None` where the stream ended between two.
@@ -130,8 +163,12 @@ impl FramesIn {
 
     /// Reads one more piece; false at the end of the stream.
     async fn more(&mut self) -> Result<bool, LinkError> {
-        let piece = tokio::time::timeout(self.silence_max, self.carrier.piece()).await;
-        match piece.map_err(|_| LinkError::Silent(self.silence_max))?? {
+        let silence_max = match self.reader.finish() {
+            Ok(()) => self.patience.between_frames,
+            Err(_) => self.patience.inside_frame,
+        };
+        let piece = tokio::time::timeout(silence_max, self.carrier.piece()).await;
+        match piece.map_err(|_| LinkError::Silent(silence_max))?? {
             Some(piece) => {
                 self.reader.push(piece);
                 Ok(true)

@@ -18,8 +18,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use sha2::Sha256;
 
-use super::link::{FramesIn, FramesOut, LinkError};
-use crate::wire::frame::Frame;
+use super::link::{FramesIn, FramesOut, LinkError, Patience};
+use crate::wire::frame::{Frame, RefusalCode};
 
 /// The name of the data plane's version in the TLS handshake.
 pub const ALPN: &[u8] = b"dits/1";
@@ -41,6 +41,9 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT_MS: u32 = 20_000;
 /// How long the server may take to check a proof.
 const AUTH_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long the packet that closes a connection may take to leave, and how often to look.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(200);
+const CLOSE_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 const EXPORTER_LABEL: &[u8] = b"dits data v1";
 
@@ -118,8 +121,28 @@ pub struct Dialed {
     _endpoint: quinn::Endpoint,
 }
 
-/// Why there is no connection. Whoever asks for one treats all of these alike: as a network
-/// that UDP does not pass.
+impl Dialed {
+    /// Tells the other end that this connection is over, and waits until that has left.
+    ///
+    /// Without it the other end would keep what belongs to the connection until its idle
+    /// timeout. What gets lost on the way has just that effect, so nobody waits for an answer.
+    pub async fn close(&self) {
+        if self.connection.close_reason().is_some() {
+            return;
+        }
+        self.connection.close(VarInt::from_u32(0), b"done");
+        let leaving = async {
+            while self.connection.stats().frame_tx.connection_close == 0 {
+                tokio::time::sleep(CLOSE_LOOK_INTERVAL).await;
+            }
+        };
+        // Nothing can leave where the network is gone.
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, leaving).await;
+    }
+}
+
+/// Why there is no connection. But for a refusal, whoever asks for one treats all of these alike:
+/// as a network that UDP does not pass.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// No socket.
@@ -131,9 +154,17 @@ pub enum DialError {
     /// The handshake failed.
     #[error("the QUIC handshake failed")]
     Handshake(#[source] quinn::ConnectionError),
-    /// The server did not accept the proof.
-    #[error("the proof was not accepted")]
-    Proof,
+    /// The server did not accept the proof, or has no place.
+    #[error("{reason}")]
+    Refused {
+        /// What a program makes of it.
+        code: RefusalCode,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server answered what it must not.
+    #[error("something else than an answer to the proof")]
+    Nonsense,
     /// The stream of the proof failed.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -173,8 +204,9 @@ pub async fn dial(
     let mut leaving = FramesOut::quic(send);
     leaving.send(&Frame::Auth { token_id, mac }).await?;
     leaving.finish().await?;
-    match FramesIn::quic(receive, AUTH_SILENCE_MAX).next().await? {
+    match FramesIn::quic(receive, Patience::of(AUTH_SILENCE_MAX)).next().await? {
         Some(Frame::Ok) => Ok(Dialed { connection, _endpoint: endpoint }),
-        _ => Err(DialError::Proof),
+        Some(Frame::Refused { code, reason }) => Err(DialError::Refused { code, reason }),
+        _ => Err(DialError::Nonsense),
     }
 }

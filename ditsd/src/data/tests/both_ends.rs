@@ -1,5 +1,7 @@
 //! The client's end against the server's, over real sockets.
 
+mod trouble;
+
 use super::super::*;
 use super::Rows;
 use crate::listen;
@@ -118,10 +120,28 @@ impl control_server::Control for Door {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 enum Udp {
+    #[default]
     Served,
     Blocked,
+}
+
+/// Where a server has another private key than that of the certificate it shows.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Forged {
+    #[default]
+    Nowhere,
+    Tcp,
+    Udp,
+}
+
+#[derive(Default)]
+struct Setup {
+    udp: Udp,
+    wants_token: bool,
+    limits: Limits,
+    forged: Forged,
 }
 
 struct World {
@@ -136,30 +156,34 @@ struct World {
 
 impl World {
     fn new(udp: Udp) -> World {
-        World::with(udp, false)
+        World::with(Setup { udp, ..Setup::default() })
     }
 
-    fn with(udp: Udp, wants_token: bool) -> World {
+    fn with(setup: Setup) -> World {
+        let Setup { udp, wants_token, limits, forged } = setup;
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions {
             dir: dir.path().join("store"),
             index: dir.path().join("index.sqlite"),
             sharing: Sharing::Machine,
         });
-        let plane = DataPlane::new(Arc::new(store.unwrap()), Arc::new(Rows::default()));
+        let plane = DataPlane::new(Arc::new(store.unwrap()), Arc::new(Rows::default()), limits);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let made = rcgen::generate_simple_self_signed(["studio".to_owned()]).unwrap();
         let key = made.signing_key.serialize_der();
+        let other = rcgen::generate_simple_self_signed(["thief".to_owned()]).unwrap().signing_key.serialize_der();
+        let key_of = |place| if forged == place { &other } else { &key };
         let certificate = made.cert.der().clone();
         let sockets = listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let host = Host { name: "127.0.0.1".to_owned(), port: sockets.address.port() };
         let _entered = runtime.enter();
         let quic = (udp == Udp::Served).then(|| {
-            let endpoint = quic_endpoint(sockets.udp, server_tls(&certificate, &key, quic::ALPN)).unwrap();
+            let endpoint =
+                quic_endpoint(sockets.udp, server_tls(&certificate, key_of(Forged::Udp), quic::ALPN)).unwrap();
             tokio::spawn(Arc::clone(&plane).serve_quic(endpoint.clone()));
             endpoint
         });
-        let incoming = listen::connections(sockets.tcp, server_tls(&certificate, &key, b"h2")).unwrap();
+        let incoming = listen::connections(sockets.tcp, server_tls(&certificate, key_of(Forged::Tcp), b"h2")).unwrap();
         let door = Door { plane: Arc::clone(&plane), quic_port: host.port, wants_token };
         let service = control_server::ControlServer::new(door).max_decoding_message_size(18 << 20);
         tokio::spawn(
@@ -200,12 +224,14 @@ impl World {
 fn server_tls(certificate: &CertificateDer<'static>, key: &[u8], alpn: &[u8]) -> rustls::ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.to_vec()));
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    // Unlike rustls's own way, this takes a key that is not the certificate's.
+    let shown = rustls::sign::CertifiedKey::new(vec![certificate.clone()], key);
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
     tls.alpn_protocols = vec![alpn.to_vec()];
     tls
 }
@@ -334,7 +360,7 @@ fn loopback_is_pinned_at_first_sight_and_a_changed_certificate_is_refused() {
 
 #[test]
 fn a_token_is_asked_for_once_and_its_lack_is_named() {
-    let world = World::with(Udp::Served, true);
+    let world = World::with(Setup { wants_token: true, ..Setup::default() });
     let (remote, _) = world.connect(Transport::Auto);
     assert_eq!(upload(&remote, &items(3)), []);
     let refused = ServerRemote::connect(ConnectOptions {

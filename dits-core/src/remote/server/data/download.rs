@@ -88,10 +88,11 @@ impl ServerRemote {
             }
             match self.runtime.block_on(first_failure(streams)) {
                 Some(error) => self.after_failure(&carrier, error)?,
-                None if pending.is_empty() => {}
+                None if pending.is_empty() => {
+                    self.set_retried(false);
+                }
                 None => {
-                    let error = StreamError::Nonsense("fewer items than were asked for");
-                    return Err(self.after_failure(&carrier, error).expect_err("nonsense is never made up for"));
+                    return Err(self.server_error(StreamError::Nonsense("fewer items than were asked for")));
                 }
             }
         }

@@ -40,8 +40,8 @@ impl ServerRemote {
     /// Sends items, until the server has all of them on stable storage.
     ///
     /// `progress` is told the stored length of each item as it is taken. Returns the items
-    /// that have to be sent again: their connection broke, the rest went another way, and the
-    /// server says that it does not have them. It is empty unless UDP died in the middle.
+    /// that have to be sent again: their connection ended early, the rest went another way, and the
+    /// server says that it does not have them. It is empty unless something broke in the middle.
     ///
     /// # Errors
     ///
@@ -66,9 +66,14 @@ impl ServerRemote {
                 progress(len as u64);
             }
             let given = std::mem::take(&mut session.given);
-            if let Err(error) = self.runtime.block_on(session.end()) {
-                self.after_failure(&carrier, error)?;
-                unsure.extend(given);
+            match self.runtime.block_on(session.end()) {
+                Ok(()) => {
+                    self.set_retried(false);
+                }
+                Err(error) => {
+                    self.after_failure(&carrier, error)?;
+                    unsure.extend(given);
+                }
             }
         }
         let missing = self.missing(&unsure)?;
