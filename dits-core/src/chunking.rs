@@ -12,7 +12,6 @@
 
 pub mod cutter;
 pub mod fastcdc;
-mod gear;
 pub mod hashing;
 pub mod segment;
 pub mod tree_hasher;

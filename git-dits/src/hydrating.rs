@@ -23,7 +23,6 @@ use dits_core::store::Sources;
 
 use crate::filter_config;
 use crate::here::Here;
-use crate::media_address;
 use crate::pointers::MediaFile;
 use crate::programs::Programs;
 use crate::progress::Progress;
@@ -71,15 +70,7 @@ pub struct Fetched {
 }
 
 /// Makes sure that the store has all of `wanted`, as far as that can be had.
-///
-/// Asks for the committed address of media where nothing else says where to get it.
-pub fn fetch(
-    here: &Here,
-    repository: &Repository,
-    sources: &Sources,
-    wanted: &[Pointer],
-    remote: Option<&str>,
-) -> Result<Fetched, Failure> {
+pub fn fetch(sources: &Sources, wanted: &[Pointer], remote: Option<&str>) -> Result<Fetched, Failure> {
     let mut fetched = Fetched::default();
     let mut asked = Vec::new();
     let mut seen = HashSet::new();
@@ -91,9 +82,6 @@ pub fn fetch(
     }
     if asked.is_empty() {
         return Ok(fetched);
-    }
-    if remote.is_none() && repository.dits_remotes().is_empty() {
-        media_address::find(&here.git, repository, &repository.settings()?)?;
     }
     let mut outcomes = ask_helper(&asked, remote)?;
     for pointer in asked {

@@ -15,7 +15,6 @@ mod git;
 mod here;
 mod hook_files;
 mod hydrating;
-mod media_address;
 mod media_files;
 mod out;
 mod pointers;
@@ -24,7 +23,6 @@ mod programs;
 mod progress;
 mod report;
 mod sizes;
-mod uploading;
 
 use std::process::ExitCode;
 

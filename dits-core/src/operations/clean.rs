@@ -39,8 +39,7 @@ pub struct CleanOptions {
 
 impl Default for CleanOptions {
     fn default() -> CleanOptions {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        CleanOptions { hash_threads: cores.min(2) }
+        CleanOptions { hash_threads: 1 }
     }
 }
 
@@ -186,9 +185,7 @@ impl<'s, 'w> Cleaner<'s, 'w> {
         pushed
     }
 
-    /// A buffer that was pushed and is needed no more, for the caller to fill again.
-    ///
-    /// It has its old bytes: a caller that overwrites them need not pay for clearing it.
+    /// A buffer that was pushed and is needed no more, empty, for the caller to fill again.
     pub fn spent_block(&mut self) -> Option<Vec<u8>> {
         self.spent.pop()
     }
@@ -228,7 +225,9 @@ impl<'s, 'w> Cleaner<'s, 'w> {
         while let Some(block) = next {
             self.storing.store(&block)?;
             if self.spent.len() < SPENT_MAX {
-                self.spent.push(block.into_block());
+                let mut spent = block.into_block();
+                spent.clear();
+                self.spent.push(spent);
             }
             next = self.hashing.take_block();
         }
@@ -247,30 +246,26 @@ struct Storing<'s, 'w> {
 
 impl Storing<'_, '_> {
     fn store(&mut self, block: &HashedBlock) -> Result<(), CleanError> {
-        let ids: Vec<ItemId> = block.chunks().map(|(entry, _)| entry.hash.into()).collect();
-        let Some(first) = ids.first() else { return block.pages.iter().try_for_each(|page| self.store_page(page)) };
-        let known = self.known.has_each(&ids).map_err(|source| CleanError::LookUp { id: *first, source })?;
-        for ((entry, bytes), is_known) in block.chunks().zip(known) {
-            self.store_chunk(entry, bytes, is_known)?;
+        for (entry, bytes) in block.chunks() {
+            self.store_chunk(entry, bytes)?;
         }
         block.pages.iter().try_for_each(|page| self.store_page(page))
     }
 
-    fn store_chunk(&mut self, entry: ChunkEntry, bytes: &[u8], is_known: bool) -> Result<(), CleanError> {
+    fn store_chunk(&mut self, entry: ChunkEntry, bytes: &[u8]) -> Result<(), CleanError> {
         self.stats.chunk_count += 1;
-        if !is_known {
-            self.write(entry.hash.into(), bytes)?;
+        if self.put(entry.hash.into(), bytes)? {
             self.stats.new_chunk_count += 1;
         }
         match self.recipe.push(entry) {
-            Some(span) => self.put(span.hash().into(), &span.encode()),
+            Some(span) => self.put(span.hash().into(), &span.encode()).map(|_| ()),
             None => Ok(()),
         }
     }
 
     fn store_page(&mut self, page: &Page) -> Result<(), CleanError> {
         match &page.bytes {
-            Some(bytes) => self.put(page.value.into(), bytes),
+            Some(bytes) => self.put(page.value.into(), bytes).map(|_| ()),
             None => Ok(()),
         }
     }
@@ -289,20 +284,15 @@ impl Storing<'_, '_> {
         Ok((described.manifest.pointer(), self.stats))
     }
 
-    /// Writes an item unless it is known.
-    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<(), CleanError> {
+    /// Writes an item unless it is known. Returns true if it was written.
+    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<bool, CleanError> {
         if self.known.has(&id).map_err(|source| CleanError::LookUp { id, source })? {
-            return Ok(());
+            return Ok(false);
         }
-        self.write(id, plain)
-    }
-
-    /// Writes an item that the store does not have; the writer passes over what it just wrote.
-    fn write(&mut self, id: ItemId, plain: &[u8]) -> Result<(), CleanError> {
         let (codec, stored) = self.encoder.get_or_insert_with(Encoder::new).encode(plain);
         let item = NewItem { id, codec, plain_len: plain.len() as u32, stored };
         self.writer.put(item).map_err(|source| CleanError::Write { id, source })?;
         self.stats.new_bytes += stored.len() as u64;
-        Ok(())
+        Ok(true)
     }
 }

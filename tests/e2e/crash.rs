@@ -1,0 +1,211 @@
+//! `kill -9` at every named step of every write order, and then going on with nothing lost.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+
+use dits_core::limits::PACK_PAYLOAD_TARGET;
+use dits_core::steps::Step;
+use dits_tests::media::{MIB, noise};
+use dits_tests::{Repo, Server, World};
+
+/// Who is killed, doing what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scene {
+    /// The filter, cleaning a file.
+    Add,
+    /// The helper, pushing to a path.
+    Share,
+    /// The helper, fetching media into the local store.
+    Fetch,
+    /// The server, receiving a push of a new repository.
+    Push,
+    /// The server, receiving media that another repository has.
+    PushOfSharedMedia,
+}
+
+/// Where each step is stopped at. The compiler holds that none is forgotten.
+fn scenes(step: Step) -> &'static [Scene] {
+    use Scene::{Add, Fetch, Push, PushOfSharedMedia, Share};
+    match step {
+        Step::PackOpened | Step::PackPayloadWritten | Step::PackLogWritten | Step::PackIndexed => &[Add, Fetch, Push],
+        Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
+        Step::PackTableWritten | Step::PackRenamed | Step::PackLogRemoved => &[Add, Push],
+        Step::WholePackWritten | Step::WholePackRenamed => &[Share],
+        Step::RepoRegistered | Step::RepoCreated | Step::ContentProven | Step::HeldRecorded => &[Push],
+        Step::PresenceRecorded => &[PushOfSharedMedia],
+    }
+}
+
+fn steps_of(scene: Scene) -> impl Iterator<Item = Step> {
+    Step::ALL.iter().copied().filter(move |step| scenes(*step).contains(&scene))
+}
+
+/// Content that reaches the step: a pack is sealed, and the next one opened, only when it is full.
+fn content_for(step: Step) -> Vec<u8> {
+    let seals = matches!(step, Step::PackOpened | Step::PackTableWritten | Step::PackRenamed | Step::PackLogRemoved);
+    let len = if seals { PACK_PAYLOAD_TARGET as usize + 2 * MIB } else { 3 * MIB };
+    noise(step as u64 + 100, len)
+}
+
+/// Asserts that both takes come out of the store itself.
+fn has_both(repo: &Repo<'_>, content: &[u8]) {
+    repo.write("before.bin", b"");
+    repo.write("take.bin", b"");
+    repo.git(&["reset", "-q", "--hard"]).ok();
+    repo.holds("before.bin", &noise(1, MIB));
+    repo.holds("take.bin", content);
+}
+
+fn with_a_take_from_before<'w>(world: &'w World, name: &str) -> Repo<'w> {
+    let repo = world.repo(name);
+    repo.write("before.bin", noise(1, MIB));
+    repo.commit("stored before the crash");
+    repo
+}
+
+#[test]
+fn the_filter_killed_at_any_step_loses_nothing() {
+    for step in steps_of(Scene::Add) {
+        let world = World::new();
+        let repo = with_a_take_from_before(&world, "film");
+        let content = content_for(step);
+        repo.write("take.bin", &content);
+        // By itself, so that its own end is seen; then under git, whose exit status may be decided by then.
+        let call = world.call("git-dits-filter").args(["clean", "take.bin"]).dir(repo.dir());
+        let killed = call.input(content.clone()).stop_at(step.name()).run();
+        assert_eq!(killed.status.signal(), Some(9), "{} was not reached: {}", step.name(), killed.story());
+        repo.call(&["add", "take.bin"]).stop_at(step.name()).run();
+        repo.commit("going on");
+        has_both(&repo, &content);
+    }
+}
+
+#[test]
+fn an_index_that_is_deleted_after_a_crash_is_made_again() {
+    let world = World::new();
+    let repo = with_a_take_from_before(&world, "film");
+    let content = noise(2, 3 * MIB);
+    repo.write("take.bin", &content);
+    repo.call(&["add", "take.bin"]).stop_at(Step::PackLogWritten.name()).run().breaks();
+    repo.commit("going on");
+    for entry in fs::read_dir(repo.store()).expect("the store is there").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("index.sqlite") {
+            fs::remove_file(entry.path()).expect("it is ours");
+        }
+    }
+    has_both(&repo, &content);
+}
+
+#[test]
+fn the_helper_killed_while_it_shares_loses_nothing() {
+    for step in steps_of(Scene::Share) {
+        let world = World::new();
+        let repo = with_a_take_from_before(&world, "film");
+        let url = format!("dits::{}", world.bare("nas.git").display());
+        repo.push_to(&url);
+        let content = content_for(step);
+        repo.write("take.bin", &content);
+        let head = repo.commit("a take");
+        repo.call(&["push", "-q"]).stop_at(step.name()).run().breaks();
+        let there = world.git(&["ls-remote", &url, "main"]).ok();
+        assert!(!there.contains(&head), "{} moved the ref", step.name());
+        repo.git(&["push", "-q"]).ok();
+        has_both(&world.clone_of(&url, "other"), &content);
+    }
+}
+
+#[test]
+fn the_helper_killed_while_it_fetches_loses_nothing() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = with_a_take_from_before(&world, "film");
+    let content = noise(3, 3 * MIB);
+    repo.write("take.bin", &content);
+    repo.commit("a take");
+    repo.push_to(&server.url("film"));
+    for step in steps_of(Scene::Fetch) {
+        let name = format!("at-{}", step.name());
+        let clone = world.call("git").args(["clone", "-q", &server.url("film"), &name]);
+        clone.env("GIT_DITS_SKIP_SMUDGE", "1").run().ok();
+        let other = Repo::at(&world, world.path(&name));
+        let wanted = format!("{} {}\n", blake3::hash(&content).to_hex(), content.len());
+        let fetch = world.call("git-remote-dits").args(["fetch-media"]).dir(other.dir());
+        let killed = fetch.input(wanted).stop_at(step.name()).run();
+        assert_eq!(killed.status.signal(), Some(9), "{} was not reached: {}", step.name(), killed.story());
+        other.git(&["dits", "pull"]).ok();
+        has_both(&other, &content);
+    }
+}
+
+#[test]
+fn the_server_killed_at_any_step_loses_nothing() {
+    for step in steps_of(Scene::Push).chain(steps_of(Scene::PushOfSharedMedia)) {
+        let world = World::new();
+        let root = world.path("server");
+        let repo = with_a_take_from_before(&world, "film");
+        let content = content_for(step);
+        repo.write("take.bin", &content);
+        repo.commit("a take");
+        // The certificate, and with it the pin, is there before; in one scene another repository's media too.
+        let first = Server::start(&world, &root, &[]);
+        if scenes(step).contains(&Scene::PushOfSharedMedia) {
+            repo.git(&["push", "-q", &first.url("another"), "main"]).ok();
+        }
+        let port = first.port();
+        first.stop();
+        let server = Server::start_on(&world, &root, port, &[("DITS_STOP_AT", step.name())]);
+        let url = server.url("film");
+        repo.git(&["remote", "add", "origin", &url]).ok();
+        let push = repo.git(&["push", "-q", "-u", "origin", "main"]);
+        let end = server.wait();
+        assert_eq!(end.signal(), Some(9), "{} was not reached: {}", step.name(), push.story());
+        let _again = Server::start_on(&world, &root, port, &[]);
+        repo.git(&["push", "-q", "-u", "origin", "main"]).ok();
+        has_both(&world.clone_of(&url, "other"), &content);
+    }
+}
+
+#[test]
+fn the_client_killed_in_a_push_goes_on_where_it_was() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = with_a_take_from_before(&world, "film");
+    let content = noise(4, 24 * MIB);
+    repo.write("take.bin", &content);
+    repo.commit("a take");
+    repo.git(&["remote", "add", "origin", &server.url("film")]).ok();
+    repo.call(&["push", "-q", "-u", "origin", "main"]).start().kill();
+    repo.git(&["push", "-q", "-u", "origin", "main"]).ok();
+    has_both(&world.clone_of(&server.url("film"), "other"), &content);
+}
+
+#[test]
+fn the_pages_of_the_formats_name_exactly_the_steps_there_are() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").join("docs");
+    let pages: Vec<PathBuf> = ["formats", "protocols"].iter().flat_map(|folder| pages_in(&docs.join(folder))).collect();
+    let named: BTreeSet<String> = pages.iter().flat_map(|page| steps_named_in(page)).collect();
+    let known: BTreeSet<String> = Step::ALL.iter().map(|step| step.name().to_owned()).collect();
+    assert_eq!(named, known, "left: named in a \"Write order\" of docs/formats; right: in steps.rs");
+}
+
+fn pages_in(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+}
+
+/// The words in backticks that look like a step's name, below headings that speak of a write order.
+fn steps_named_in(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).expect("pages are text");
+    let mut is_write_order = false;
+    let mut named = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('#') {
+            is_write_order = line.to_lowercase().contains("write order");
+        }
+        let spans = line.split('`').skip(1).step_by(2).filter(|_| is_write_order);
+        let is_name = |span: &&str| span.contains('-') && span.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        named.extend(spans.filter(is_name).filter(|span| !span.starts_with('-')).map(str::to_owned));
+    }
+    named
+}

@@ -1,0 +1,21 @@
+//! What people do with Dits, end to end: built programs under real git, a file for each action.
+
+mod add;
+mod checkout;
+mod odd_files;
+
+mod clone;
+mod fetch;
+mod push;
+mod share;
+
+mod gate;
+mod histories;
+
+mod concurrent;
+mod crash;
+mod full_disk;
+mod hostile;
+
+mod corpus;
+mod scripts;

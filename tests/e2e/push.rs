@@ -1,0 +1,98 @@
+//! `git push dits://…`.
+
+use dits_tests::World;
+use dits_tests::media::{MIB, noise, overwritten};
+use dits_tests::repo::bytes_below;
+
+#[test]
+fn a_push_brings_media_and_history_to_the_server() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    let content = noise(1, 3 * MIB);
+    repo.write("a.bin", &content);
+    let head = repo.commit("a take");
+    repo.push_to(&server.url("group/film"));
+    let bare = server.bare("group/film");
+    let there = world.call("git").args(["rev-parse", "main"]).dir(&bare).run().ok();
+    assert_eq!(there, head);
+    let stored = bytes_below(&server.root().join("store"));
+    assert!(stored >= content.len() as u64, "the server stored {stored} bytes");
+}
+
+#[test]
+fn what_the_server_has_is_not_sent_again() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    let content = noise(2, 6 * MIB);
+    repo.write("a.bin", &content);
+    repo.commit("a take");
+    repo.push_to(&server.url("film"));
+    let store = server.root().join("store");
+    let before = bytes_below(&store);
+    repo.write("copy.bin", &content);
+    repo.commit("a copy");
+    repo.git(&["push", "-q"]).ok();
+    assert!(bytes_below(&store) - before <= 16 * 1024);
+    repo.write("a.bin", overwritten(&content, 2 * MIB, 64 * 1024, 3));
+    repo.commit("an edit");
+    repo.git(&["push", "-q"]).ok();
+    let grown = bytes_below(&store) - before;
+    assert!(grown <= MIB as u64, "the server's store grew by {grown} bytes");
+}
+
+#[test]
+fn a_dry_run_sends_nothing() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    repo.write("a.bin", noise(4, 2 * MIB));
+    repo.commit("a take");
+    repo.git(&["remote", "add", "origin", &server.url("film")]).ok();
+    repo.git(&["push", "-q", "--dry-run", "origin", "main"]).ok();
+    assert!(bytes_below(&server.root().join("store")) < MIB as u64);
+}
+
+#[test]
+fn the_data_may_travel_over_grpc_alone() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    let content = noise(5, 3 * MIB);
+    repo.write("a.bin", &content);
+    repo.commit("a take");
+    repo.git(&["config", "dits.transport", "grpc"]).ok();
+    repo.push_to(&server.url("film"));
+    world.git(&["clone", "-q", "-c", "dits.transport=grpc", &server.url("film"), "other"]).ok();
+    dits_tests::Repo::at(&world, world.path("other")).holds("a.bin", &content);
+}
+
+#[test]
+fn a_push_to_a_server_that_is_gone_fails_and_can_be_repeated() {
+    let world = World::new();
+    let server = world.serve();
+    let (port, url) = (server.port(), server.url("film"));
+    let repo = world.repo("film");
+    repo.write("a.bin", noise(6, MIB));
+    repo.commit("a take");
+    assert!(server.stop().success(), "SIGTERM stops it cleanly");
+    repo.git(&["remote", "add", "origin", &url]).ok();
+    let failed = repo.git(&["push", "-q", "origin", "main"]);
+    assert!(failed.fails().contains("error: "), "{}", failed.story());
+    let _server = dits_tests::Server::start_on(&world, &world.path("server"), port, &[]);
+    repo.git(&["push", "-q", "origin", "main"]).ok();
+}
+
+#[test]
+fn a_changed_certificate_is_refused_with_the_way_out() {
+    let world = World::new();
+    let server = world.serve();
+    let port = server.port();
+    let repo = world.repo("film");
+    repo.push_to(&server.url("film"));
+    server.kill();
+    let _other = dits_tests::Server::start_on(&world, &world.path("another"), port, &[]);
+    let refused = repo.git(&["ls-remote", "origin"]);
+    assert!(refused.fails().contains("git dits auth pin"), "{}", refused.story());
+}
