@@ -11,7 +11,7 @@
 
 use std::sync::mpsc;
 
-use dits_core::operations::clean::{CleanError, CleanOptions, Cleaned, Cleaner};
+use dits_core::operations::clean::{CleanError, CleanOptions, Cleaned, Cleaner, Outcome};
 use dits_core::pack_format::Domain;
 use dits_core::store::{PackWriter, StoreError, WriteError};
 
@@ -39,8 +39,8 @@ pub enum NotStored {
 pub struct Cleaning<'s> {
     stores: &'s Stores<'s>,
     writer: Option<PackWriter<'s>>,
-    /// A writer failed after it had stored other files, which it can no longer sync.
-    lost_writer: bool,
+    /// A file's items lie in the store, some of them perhaps from before.
+    has_stored: bool,
     spent: Vec<Vec<u8>>,
 }
 
@@ -51,14 +51,12 @@ pub enum Synced {
     Nothing,
     /// Everything is.
     All,
-    /// The writer that stored some of it is gone, so that the store as a whole must be synced.
-    StoreMustBe,
 }
 
 impl<'s> Cleaning<'s> {
     /// Touches nothing yet.
     pub fn new(stores: &'s Stores<'s>) -> Cleaning<'s> {
-        Cleaning { stores, writer: None, lost_writer: false, spent: Vec::new() }
+        Cleaning { stores, writer: None, has_stored: false, spent: Vec::new() }
     }
 
     /// Stores the content that `fill` gives, reading it to its end in any case.
@@ -86,27 +84,29 @@ impl<'s> Cleaning<'s> {
         self.spent.extend(std::iter::from_fn(|| cleaner.spent_block()).take(BLOCKS_AHEAD));
         self.spent.truncate(BLOCKS_AHEAD);
         let cleaned = pushed.and_then(|()| cleaner.finish().map_err(Box::new));
-        if cleaned.is_err() {
+        match &cleaned {
+            Ok(cleaned) => self.has_stored |= matches!(cleaned.outcome, Outcome::Stored(_)),
             // A writer that failed takes nothing more; the next file gets another one.
-            self.writer = None;
-            self.lost_writer = true;
+            Err(_) => self.writer = None,
         }
         Ok(cleaned.map_err(NotStored::Clean))
     }
 
     /// Brings all that was stored to stable storage.
     ///
+    /// That is more than this process wrote: a file may rest on items that a killed process, one
+    /// at work beside this, or a fetch wrote and never synced.
+    ///
     /// # Errors
     ///
     /// [`WriteError`] if the system could not.
     pub fn sync(&mut self) -> Result<Synced, WriteError> {
-        let is_there = self.writer.is_some();
         self.writer.as_mut().map_or(Ok(()), |writer| writer.sync())?;
-        Ok(match (self.lost_writer, is_there) {
-            (true, _) => Synced::StoreMustBe,
-            (false, true) => Synced::All,
-            (false, false) => Synced::Nothing,
-        })
+        if !self.has_stored {
+            return Ok(Synced::Nothing);
+        }
+        self.stores.own()?.own().sync()?;
+        Ok(Synced::All)
     }
 }
 

@@ -157,7 +157,6 @@ fn sync(repo: &Repository, settings: &Settings, cleaning: &mut Cleaning<'_>, rep
     let synced: Result<(), Box<dyn Error>> = match cleaning.sync() {
         Ok(Synced::Nothing) => Ok(()),
         Ok(Synced::All) => unsynced::mend(&store_dir).map_err(Into::into),
-        Ok(Synced::StoreMustBe) => unsynced::sync_store(&store_dir).map_err(Into::into),
         Err(error) => Err(error.into()),
     };
     let Err(error) = synced else { return true };

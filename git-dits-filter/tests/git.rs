@@ -309,6 +309,20 @@ fn a_filter_killed_while_it_stores_loses_nothing_of_before() {
 }
 
 #[test]
+fn what_a_file_rests_on_is_synced_whoever_stored_it() {
+    let sandbox = Sandbox::with_repo();
+    sandbox.write("repo/a.bin", &noise(1, 300_000));
+    sandbox.git("repo", ["add", ".gitattributes", "a.bin"]);
+    // Nothing that can be opened: whoever syncs all open packs hears of it.
+    let log = sandbox.path("repo/.git/dits/open").join(format!("{}.log", "a7".repeat(16)));
+    let _log = std::os::unix::net::UnixListener::bind(log).expect("a socket");
+    sandbox.write("repo/same.bin", &noise(1, 300_000));
+    let added = sandbox.try_git("repo", ["add", "same.bin"]);
+    assert!(stderr(&added).contains("may not survive a power loss"), "{}", stderr(&added));
+    assert!(sandbox.path("repo/.git/dits/unsynced").exists());
+}
+
+#[test]
 fn a_file_that_changes_while_it_is_added_shows_as_modified_and_is_stored_whole() {
     let sandbox = Sandbox::with_repo();
     let path = sandbox.path("repo/a.bin");

@@ -8,6 +8,7 @@
 //! - only what no store at hand has is asked for;
 //! - items are stored in the order chunks, spans and pages, manifests, and what was stored is
 //!   of use after an interruption;
+//! - what is said to be here is on stable storage;
 //! - memory is bounded by a batch of manifests ([`MANIFESTS_LEN_MAX`]) and of spans, whatever
 //!   the number and length of files.
 //!
@@ -95,6 +96,9 @@ pub fn fetch_media(
     for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
         fetching.files(batch, &mut all)?;
     }
+    fetching.writer.sync()?;
+    // Files may rest on items that another process wrote and never synced.
+    sources.own().sync()?;
     Ok(all)
 }
 

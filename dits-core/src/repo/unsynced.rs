@@ -68,12 +68,7 @@ pub fn mend(store_dir: &Path) -> Result<(), SyncError> {
     std::fs::remove_file(&path).map_err(|source| SyncError { path, source })
 }
 
-/// Syncs every pack of the store at `store_dir`.
-///
-/// # Errors
-///
-/// [`SyncError`] for the first file that cannot be synced.
-pub fn sync_store(store_dir: &Path) -> Result<(), SyncError> {
+fn sync_store(store_dir: &Path) -> Result<(), SyncError> {
     ["open", "packs"].iter().try_for_each(|folder| sync_folder(&store_dir.join(folder)))
 }
 

@@ -95,6 +95,18 @@ fn what_one_machine_pushes_another_fetches_bit_for_bit() {
 }
 
 #[test]
+fn a_fetch_syncs_also_what_another_process_stored_and_never_synced() {
+    let world = World::new();
+    let file = add(&world.machine("one"), &noise(5000, 9));
+    push(&world.machine("one"), &world.share("one"), std::slice::from_ref(&file));
+    fetch_and_read(&world, "two", &file);
+    // Nothing that can be opened: whoever syncs all open packs hears of it.
+    let _log = std::os::unix::net::UnixListener::bind(world.path("two/open").join(format!("{}.log", "a7".repeat(16))));
+    let again = fetch_media(&world.machine("two"), &world.share("two"), &[file.pointer], &|_| {});
+    assert!(matches!(again, Err(crate::operations::fetch_media::FetchError::Store(_))), "{again:?}");
+}
+
+#[test]
 fn a_second_push_sends_only_what_changed() {
     let world = World::new();
     let one = world.machine("one");
