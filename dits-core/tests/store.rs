@@ -162,6 +162,31 @@ fn a_store_is_opened_only_where_there_is_one_of_a_known_version() {
 }
 
 #[test]
+fn a_format_file_that_a_power_loss_emptied_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (noise(1, 3000), noise(2, 3000));
+    let store = open(dir.path(), Sharing::Machine);
+    let mut writer = store.writer(Domain::LOCAL);
+    put(&mut writer, chunk_id(&first), &first).unwrap();
+    writer.sync().unwrap();
+    drop(writer);
+    let format = dir.path().join("store/format");
+    fs::write(&format, "").unwrap();
+    let store = open(dir.path(), Sharing::Machine);
+    assert_eq!(read(&store, &chunk_id(&first)).unwrap(), first);
+    let mut writer = store.writer(Domain::LOCAL);
+    put(&mut writer, chunk_id(&second), &second).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(fs::read_to_string(&format).unwrap(), "dits store 1\n");
+
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("format"), "").unwrap();
+    let options = StoreOptions { dir: other, ..options(dir.path(), Sharing::Machine) };
+    assert!(matches!(Store::open(options), Err(StoreError::NotAStore { .. })));
+}
+
+#[test]
 fn the_next_writer_goes_on_in_the_pack_that_the_last_one_left() {
     let dir = tempfile::tempdir().unwrap();
     for n in 0..5 {

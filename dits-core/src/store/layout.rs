@@ -9,7 +9,7 @@
 //! **Format:** `docs/formats/store-v1.md`.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -51,16 +51,29 @@ impl Layout {
         self.packs().join(format!("tmp-{}", hex16(name)))
     }
 
-    /// Makes the folders and the format file where they are not there.
+    /// Makes the folders and the format file where they are not there, and syncs them.
     pub fn create(&self) -> Result<(), StoreError> {
+        let mut is_changed = !self.dir.exists();
         for dir in [self.packs(), self.open()] {
+            is_changed |= !dir.exists();
             fs::create_dir_all(&dir).map_err(|source| StoreError::io(&dir, source))?;
         }
         let path = self.dir.join("format");
-        if !path.exists() {
+        if fs::metadata(&path).map_or(0, |metadata| metadata.len()) == 0 {
             let temporary = self.dir.join(format!("format-{}", hex16(&rand::random())));
-            fs::write(&temporary, FORMAT).map_err(|source| StoreError::io(&temporary, source))?;
+            write_synced(&temporary, FORMAT).map_err(|source| StoreError::io(&temporary, source))?;
             fs::rename(&temporary, &path).map_err(|source| StoreError::io(&path, source))?;
+            is_changed = true;
+        }
+        if is_changed {
+            sync_dir(&self.dir).map_err(|source| StoreError::io(&self.dir, source))?;
+            // The store's own name too, unless the folder above is one that we may not read.
+            match self.dir.parent().filter(|dir| !dir.as_os_str().is_empty()).map(|dir| (dir, sync_dir(dir))) {
+                Some((dir, Err(source))) if source.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(StoreError::io(dir, source));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -77,7 +90,9 @@ impl Layout {
             Err(error) if is_absent(&error) => return Ok(false),
             Err(source) => return Err(StoreError::io(&path, source)),
         };
-        if found == FORMAT.as_bytes() {
+        // A power loss can leave the file empty: the packs say what this is, and the next writer
+        // makes it anew.
+        if found == FORMAT.as_bytes() || found.is_empty() && self.packs().is_dir() {
             return Ok(true);
         }
         match found.starts_with(b"dits store ") && found.len() < 100 {
@@ -100,6 +115,12 @@ impl Layout {
     pub fn list_logs(&self) -> Result<Vec<OpenName>, StoreError> {
         Ok(list(&self.open())?.iter().filter_map(|name| parse_hex16(name.strip_suffix(".log")?)).collect())
     }
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
