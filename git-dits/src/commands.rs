@@ -6,12 +6,14 @@
 //!
 //! **Must hold:** verbs and flags are those of `git lfs` where the meaning is the same.
 
+mod auth;
 mod env;
 mod fetch;
 mod hook;
 mod install;
 mod ls_files;
 mod pull;
+mod push;
 mod roundtrip;
 mod status;
 mod track;
@@ -42,7 +44,9 @@ enum Verb {
     Env(env::Args),
     Pull(pull::Args),
     Fetch(fetch::Args),
+    Push(push::Args),
     Roundtrip(roundtrip::Args),
+    Auth(auth::Args),
     Hook(hook::Args),
 }
 
@@ -59,7 +63,9 @@ impl Command {
             Verb::Env(args) => env::run(&args),
             Verb::Pull(args) => pull::run(&args),
             Verb::Fetch(args) => fetch::run(&args),
+            Verb::Push(args) => push::run(&args),
             Verb::Roundtrip(args) => roundtrip::run(&args),
+            Verb::Auth(args) => auth::run(&args),
             Verb::Hook(args) => hook::run(args),
         }
     }

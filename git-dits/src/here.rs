@@ -35,6 +35,12 @@ impl Here {
         Ok(Here { cwd, env, git })
     }
 
+    /// The file of pinned certificates in the user's configuration of Dits.
+    pub fn known_hosts(&self) -> Result<PathBuf, Failure> {
+        let dir = self.env.config_dir();
+        Ok(dir.ok_or_else(|| Failure::new("there is no home for known_hosts").hint("set HOME"))?.join("known_hosts"))
+    }
+
     /// The repository around the current directory.
     pub fn repository(&self) -> Result<Repository, Failure> {
         self.repository_if_any()?.ok_or_else(|| {

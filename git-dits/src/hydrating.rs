@@ -23,6 +23,7 @@ use dits_core::store::Sources;
 
 use crate::filter_config;
 use crate::here::Here;
+use crate::media_address;
 use crate::pointers::MediaFile;
 use crate::programs::Programs;
 use crate::progress::Progress;
@@ -70,7 +71,15 @@ pub struct Fetched {
 }
 
 /// Makes sure that the store has all of `wanted`, as far as that can be had.
-pub fn fetch(sources: &Sources, wanted: &[Pointer], remote: Option<&str>) -> Result<Fetched, Failure> {
+///
+/// Asks for the committed address of media where nothing else says where to get it.
+pub fn fetch(
+    here: &Here,
+    repository: &Repository,
+    sources: &Sources,
+    wanted: &[Pointer],
+    remote: Option<&str>,
+) -> Result<Fetched, Failure> {
     let mut fetched = Fetched::default();
     let mut asked = Vec::new();
     let mut seen = HashSet::new();
@@ -82,6 +91,9 @@ pub fn fetch(sources: &Sources, wanted: &[Pointer], remote: Option<&str>) -> Res
     }
     if asked.is_empty() {
         return Ok(fetched);
+    }
+    if remote.is_none() && repository.dits_remotes().is_empty() {
+        media_address::find(&here.git, repository, &repository.settings()?)?;
     }
     let mut outcomes = ask_helper(&asked, remote)?;
     for pointer in asked {

@@ -15,6 +15,7 @@ mod git;
 mod here;
 mod hook_files;
 mod hydrating;
+mod media_address;
 mod media_files;
 mod out;
 mod pointers;
@@ -23,6 +24,7 @@ mod programs;
 mod progress;
 mod report;
 mod sizes;
+mod uploading;
 
 use std::process::ExitCode;
 

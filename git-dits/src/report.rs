@@ -120,6 +120,11 @@ pub fn warn(message: &str) {
     eprintln!("warning: {message}");
 }
 
+/// Says what was done, where standard output is not for that.
+pub fn say(message: &str) {
+    eprintln!("{message}");
+}
+
 /// Says what to do next.
 pub fn hint(message: &str) {
     eprintln!("hint: {message}");

@@ -106,7 +106,8 @@ fn upstream(repository: &Repository) -> Option<BString> {
     repository.config().value(&format!("branch.{branch}.remote"))
 }
 
-fn named(repository: &Repository, name: &str) -> Result<RemoteUrl, Failure> {
+/// The address of a remote, given by name or as such.
+pub fn named(repository: &Repository, name: &str) -> Result<RemoteUrl, Failure> {
     let remote = repository.remotes().into_iter().find(|remote| remote.name == name);
     match remote {
         Some(remote) => parse_address(&remote.url.to_str_lossy()),

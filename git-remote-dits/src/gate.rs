@@ -81,17 +81,22 @@ fn upload(link: &Link, here: &Here, needed: &[Found]) -> Result<(), Failure> {
 fn not_pushed(failed: &[(Found, NotPushed)]) -> Failure {
     let mut failure = Failure::new(format!("cannot push: {} of the media cannot be uploaded", counted(failed.len())));
     for (found, why) in failed.iter().take(NAMED_MAX) {
-        let why = match why {
-            NotPushed::Missing => "it is neither here nor on the remote".to_owned(),
-            NotPushed::PartMissing(part) => format!("{part} is neither here nor on the remote"),
-            NotPushed::PartDamaged(text) => text.clone(),
-            NotPushed::Refused(why) => format!("the remote refuses it: {why}"),
-        };
+        let why = reason(why);
         let Found { path, commit, pointer, .. } = found;
         failure = failure.caused_by(format!("{path} in {commit} ({}): {why}", pointer.oid));
     }
     rest(failure, failed.len())
         .hint("get the media from where it still is: `git dits fetch` there, or push from that clone")
+}
+
+/// Why a file was not pushed, in words.
+pub fn reason(why: &NotPushed) -> String {
+    match why {
+        NotPushed::Missing => "it is neither here nor on the remote".to_owned(),
+        NotPushed::PartMissing(part) => format!("{part} is neither here nor on the remote"),
+        NotPushed::PartDamaged(text) => text.clone(),
+        NotPushed::Refused(why) => format!("the remote refuses it: {why}"),
+    }
 }
 
 fn raw_blobs(raw: &[RawBlob]) -> Failure {

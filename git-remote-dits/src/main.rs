@@ -1,7 +1,7 @@
 //! Git's remote helper for `dits://host/repository` and `dits::/path`.
 //!
 //! **For:** git, which starts it as `git-remote-dits <remote> <address>`; and for the other
-//! programs of Dits, as `git-remote-dits fetch-media [REMOTE]`.
+//! programs of Dits, as `git-remote-dits fetch-media [REMOTE]` and `git-remote-dits push-media REMOTE`.
 //!
 //! **May touch:** what its modules name.
 //!
@@ -19,6 +19,7 @@ mod push;
 mod report;
 mod servers;
 mod tunnel;
+mod upload;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -32,7 +33,8 @@ use tunnel::GitIn;
 /// Longest line of the helper's protocol, in bytes.
 const LINE_LEN_MAX: u64 = 4096;
 
-const USAGE: &str = "usage: git remote-dits REMOTE ADDRESS\n   or: git remote-dits fetch-media [REMOTE]";
+const USAGE: &str = "usage: git remote-dits REMOTE ADDRESS\n   or: git remote-dits fetch-media [REMOTE]\n  \
+                     or: git remote-dits push-media [--dry-run] REMOTE";
 
 fn main() -> ExitCode {
     #[cfg(all(debug_assertions, unix))]
@@ -75,6 +77,10 @@ fn run(args: &[OsString]) -> Result<bool, Failure> {
         ["fetch-media", rest @ ..] if rest.len() <= 1 => {
             let here = Here::find()?;
             fetch::run(&here, rest.first().copied(), io::stdin().lock(), &mut stdout).map(|()| true)
+        }
+        ["push-media", rest @ .., remote] if rest.is_empty() || rest == ["--dry-run"] => {
+            let here = Here::find()?;
+            upload::run(&here, remote, !rest.is_empty(), io::stdin().lock(), &mut stdout).map(|()| true)
         }
         [_, address] => helper(address, &mut stdout),
         _ => Err(Failure::usage("wrong arguments").hint(USAGE.replace('\n', "; "))),

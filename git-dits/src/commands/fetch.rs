@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     media.retain(|file| patterns.wants(file.entry.path.as_bstr()));
     let wanted: Vec<Pointer> = media.iter().filter_map(|file| file.pointer).collect();
     let sources = stores::open_sources(&repository, &settings)?;
-    let fetched = hydrating::fetch(&sources, &wanted, args.remote.as_deref())?;
+    let fetched = hydrating::fetch(&here, &repository, &sources, &wanted, args.remote.as_deref())?;
     let mut out = Out::lock();
     match args.json {
         true => out.json(&facts(&fetched, &media))?,

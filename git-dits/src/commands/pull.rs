@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     media.retain(|file| patterns.wants(file.entry.path.as_bstr()));
     let wanted: Vec<Pointer> = media.iter().filter_map(|file| file.pointer).collect();
     let sources = stores::open_sources(&repository, &settings)?;
-    let fetched = hydrating::fetch(&sources, &wanted, args.remote.as_deref())?;
+    let fetched = hydrating::fetch(&here, &repository, &sources, &wanted, args.remote.as_deref())?;
     let is_here = |pointer: &Pointer| !fetched.missing.contains_key(&pointer.oid);
     let ready: Vec<_> = media.iter().filter(|file| file.pointer.as_ref().is_some_and(is_here)).cloned().collect();
     let hydrated = hydrating::hydrate(&here, &repository, &sources, &ready)?;

@@ -125,6 +125,23 @@ impl KnownHosts {
     ///
     /// [`KnownHostsError`]; the file is then as it was.
     pub fn pin(&self, host: &Host, pin: Fingerprint) -> Result<(), KnownHostsError> {
+        self.rewrite(host, Some(pin)).map(drop)
+    }
+
+    /// Forgets what was pinned for a host; says whether something was.
+    ///
+    /// # Errors
+    ///
+    /// As for [`KnownHosts::pin`].
+    pub fn unpin(&self, host: &Host) -> Result<bool, KnownHostsError> {
+        match self.pinned(host)? {
+            Some(_) => self.rewrite(host, None),
+            None => Ok(false),
+        }
+    }
+
+    /// Puts `pin` in the place of what is pinned for `host`; says whether something was.
+    fn rewrite(&self, host: &Host, pin: Option<Fingerprint>) -> Result<bool, KnownHostsError> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let lock_path = self.path.with_extension("lock");
@@ -132,13 +149,17 @@ impl KnownHosts {
         lock.lock().map_err(failed(&lock_path))?;
         self.list()?;
         let is_other = |line: &&String| parse_entry(line.trim()).is_none_or(|(known, _)| known != *host);
+        let lines = self.lines()?;
         let mut text = format!("{FORMAT}\n");
-        for line in self.lines()?.iter().filter(is_other) {
+        for line in lines.iter().filter(is_other) {
             text.push_str(line);
             text.push('\n');
         }
-        text.push_str(&format!("{host} {pin}\n"));
-        self.replace(dir, text.as_bytes())
+        if let Some(pin) = pin {
+            text.push_str(&format!("{host} {pin}\n"));
+        }
+        self.replace(dir, text.as_bytes())?;
+        Ok(!lines.iter().all(|line| is_other(&line)))
     }
 
     /// The lines behind the first; none where there is no file.
@@ -277,6 +298,9 @@ mod tests {
         known.pin(&host("studio"), new).unwrap();
         assert_eq!(known.pinned(&host("studio")).unwrap(), Some(new));
         assert_eq!(known.list().unwrap().len(), 3);
+        assert!(known.unpin(&host("studio:9031")).unwrap());
+        assert!(!known.unpin(&host("studio")).unwrap());
+        assert_eq!(known.list().unwrap().len(), 2);
     }
 
     #[test]

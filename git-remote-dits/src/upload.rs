@@ -1,0 +1,121 @@
+//! `git remote-dits push-media REMOTE`: media goes from the store to a remote.
+//!
+//! **For:** the pre-push hook of remotes that know nothing of Dits, and `git dits push`. They
+//! find out which files are needed; here is all that speaks to servers.
+//!
+//! **May touch:** the repository's stores, read only; one remote.
+//!
+//! **Must hold:** every file named gets exactly one line of answer, unless the remote cannot be used.
+//!
+//! **Format:** `docs/protocols/remote-helper.md`.
+
+use std::collections::HashSet;
+use std::io::{BufRead, Read, Write};
+
+use bstr::{ByteSlice, ByteVec};
+use dits_core::limits;
+use dits_core::operations::push_media::push_media;
+use dits_core::pointer::Pointer;
+use dits_core::repo::pointer_walk::{Found, GitId};
+use dits_core::repo::stores::open_sources;
+use dits_core::repo_path::RepoPath;
+
+use crate::far_end::Link;
+use crate::fetch::named;
+use crate::gate::reason;
+use crate::here::Here;
+use crate::progress::Bar;
+use crate::report::Failure;
+
+/// Longest record of a question, in bytes; git itself has no longer paths.
+const RECORD_LEN_MAX: u64 = 8192;
+
+/// Uploads what stands on `questions`, or only asks about it.
+pub fn run(
+    here: &Here,
+    remote: &str,
+    is_dry_run: bool,
+    questions: impl BufRead,
+    answers: &mut dyn Write,
+) -> Result<(), Failure> {
+    let wanted = read_questions(questions)?;
+    let repository = here.repository()?;
+    let url = named(&repository, remote)?;
+    let link = Link::open(&url, here)?;
+    if is_dry_run {
+        for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
+            let oids: Vec<_> = batch.iter().map(|found| found.pointer.oid).collect();
+            for (oid, held) in oids.iter().zip(link.media(here)?.held(&oids)?) {
+                writeln!(answers, "{oid} {}", if held.is_some() { "held" } else { "lacking" })?;
+            }
+        }
+        return Ok(answers.flush()?);
+    }
+    let sources = open_sources(&repository, &repository.settings()?)?;
+    let bar = Bar::new("Uploading media", here.progress.get());
+    let pushed = push_media(&sources, link.media(here)?, &wanted, &|progress| bar.show(progress))?;
+    drop(bar);
+    for (found, why) in &pushed.failed {
+        writeln!(answers, "{} failed {}", found.pointer.oid, reason(why).replace('\n', " "))?;
+    }
+    let failed: HashSet<_> = pushed.failed.iter().map(|(found, _)| found.pointer.oid).collect();
+    for found in wanted.iter().filter(|found| !failed.contains(&found.pointer.oid)) {
+        writeln!(answers, "{} held", found.pointer.oid)?;
+    }
+    let sent_files = pushed.sent_file_count - pushed.failed.len().min(pushed.sent_file_count);
+    writeln!(answers, "sent {sent_files} {} {}", pushed.sent_item_count, pushed.sent_bytes)?;
+    Ok(answers.flush()?)
+}
+
+/// Reads records that end with NUL, each file once.
+fn read_questions(mut from: impl BufRead) -> Result<Vec<Found>, Failure> {
+    let mut wanted = Vec::new();
+    let mut seen = HashSet::new();
+    let mut record = Vec::new();
+    loop {
+        record.clear();
+        if Read::take(&mut from, RECORD_LEN_MAX).read_until(0, &mut record)? == 0 {
+            return Ok(wanted);
+        }
+        let found = parse_question(&record).ok_or_else(|| {
+            Failure::usage(format!("{:?} is not an oid, a size, an oid or -, a commit and a path", record.as_bstr()))
+        })?;
+        if seen.insert(found.pointer) {
+            wanted.push(found);
+        }
+    }
+}
+
+/// Reads `<oid> <size> <oid or -> <commit> <path>` and a NUL.
+fn parse_question(record: &[u8]) -> Option<Found> {
+    let mut fields = record.strip_suffix(&[0])?.splitn_str(5, " ");
+    let mut text = || fields.next()?.to_str().ok();
+    let oid = text()?.parse().ok()?;
+    let size: u64 = text()?.parse().ok().filter(|size| (1..=limits::FILE_LEN_MAX).contains(size))?;
+    let replaces = match text()? {
+        "-" => None,
+        oid => Some(oid.parse().ok()?),
+    };
+    let commit = GitId::parse(text()?.as_bytes())?;
+    let path = RepoPath::new(Vec::from_slice(fields.next()?)).ok()?;
+    Some(Found { pointer: Pointer { oid, size }, path, commit, replaces })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dits_core::hash::FileHash;
+
+    #[test]
+    fn questions_are_read_strictly_and_once() {
+        let (oid, commit) = (FileHash::of(b"x"), "a".repeat(40));
+        let good = format!("{oid} 1 - {commit} a clip.mov\0{oid} 1 {oid} {commit} b\nc.mov\0");
+        let wanted = read_questions(good.as_bytes()).expect("well formed");
+        assert_eq!((wanted.len(), wanted[0].path.as_bstr()), (1, "a clip.mov".into()));
+        for bad in
+            [format!("{oid} 0 - {commit} x\0"), format!("{oid} 1 - {commit} ../x\0"), format!("{oid} 1 - {commit} x")]
+        {
+            assert!(read_questions(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
