@@ -64,6 +64,15 @@ pub struct StoreOptions {
     pub sharing: Sharing,
 }
 
+/// How an item is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredForm {
+    /// How its bytes are written down.
+    pub codec: Codec,
+    /// Length of the stored bytes.
+    pub stored_len: u32,
+}
+
 /// An item as a pack holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredItem {
@@ -186,6 +195,15 @@ impl Store {
     /// As for [`Store::read`].
     pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
         self.read_as_stored(id)
+    }
+
+    /// Says how an item is stored, without reading it; `None` if no pack has it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn stored_form(&self, id: &ItemId) -> Result<Option<StoredForm>, StoreError> {
+        self.find_form(id)
     }
 
     /// Lists the manifests of the file `oid` that the store has.

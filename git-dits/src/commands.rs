@@ -10,6 +10,7 @@ mod auth;
 mod env;
 mod fetch;
 mod hook;
+mod inspect;
 mod install;
 mod ls_files;
 mod pull;
@@ -46,6 +47,7 @@ enum Verb {
     Fetch(fetch::Args),
     Push(push::Args),
     Roundtrip(roundtrip::Args),
+    Inspect(inspect::Args),
     Auth(auth::Args),
     Hook(hook::Args),
 }
@@ -65,6 +67,7 @@ impl Command {
             Verb::Fetch(args) => fetch::run(&args),
             Verb::Push(args) => push::run(&args),
             Verb::Roundtrip(args) => roundtrip::run(&args),
+            Verb::Inspect(args) => inspect::run(&args),
             Verb::Auth(args) => auth::run(&args),
             Verb::Hook(args) => hook::run(args),
         }

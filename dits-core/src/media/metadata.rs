@@ -8,6 +8,7 @@
 //! The reader behind this (crate `mp4`) panics on some and runs in circles on others, so it
 //! runs guarded and may only read so often.
 
+use super::tree::{self, Atom};
 use crate::limits::MOOV_READ_MAX;
 use mp4::{Mp4Reader, Mp4Track, TrackType};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -51,11 +52,25 @@ const FTYP: &[u8; 20] = b"\0\0\0\x14ftypisom\0\0\0\0isom";
 /// Reads what a whole `moov` atom, header included, says. `None` for one that is too long
 /// or that the reader does not understand.
 pub fn read(moov: &[u8]) -> Option<Metadata> {
-    if moov.len() as u64 > MOOV_READ_MAX {
+    if moov.len() as u64 > MOOV_READ_MAX || !is_whole(moov) {
         return None;
     }
     // The reader is dropped with everything it made, so nothing half done is seen again.
     std::panic::catch_unwind(|| read_unguarded(moov)).ok().flatten()
+}
+
+/// Whether every atom lies in the one that holds it: the reader reserves memory by the lengths it is told.
+fn is_whole(moov: &[u8]) -> bool {
+    fn fits(atom: &Atom) -> bool {
+        !atom.is_cut_short && atom.children.iter().all(fits)
+    }
+    let read_at = |at: u64, buffer: &mut [u8]| {
+        let start = at as usize;
+        buffer.copy_from_slice(&moov[start..start + buffer.len()]);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let Ok(tree) = tree::read(moov.len() as u64, read_at);
+    !tree.is_truncated && tree.atoms.iter().all(fits)
 }
 
 fn read_unguarded(moov: &[u8]) -> Option<Metadata> {

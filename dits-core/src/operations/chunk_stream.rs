@@ -79,8 +79,10 @@ pub(super) fn read_span(read: &ReadItem<'_>, named: &SpanEntry) -> Result<Span, 
 
 /// A chunk and where it stands in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placed {
+pub struct Placed {
+    /// Where it starts, in bytes from the start of the file.
     pub offset: u64,
+    /// The chunk.
     pub entry: ChunkEntry,
 }
 

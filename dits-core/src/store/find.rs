@@ -14,7 +14,7 @@ use super::error::{PackProblem, ReadError, StoreError};
 use super::handles::{self, Handle};
 use super::index::Place;
 use super::pack::Pack;
-use super::{Store, StoredItem, lock};
+use super::{Store, StoredForm, StoredItem, lock};
 use crate::codec::{Codec, Decoder};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::{ItemId, ItemKind};
@@ -59,6 +59,12 @@ impl Store {
             self.refresh()?;
         }
         Ok(false)
+    }
+
+    pub(super) fn find_form(&self, id: &ItemId) -> Result<Option<StoredForm>, StoreError> {
+        let copies = self.find(id)?.copies;
+        let good = copies.iter().find(|copy| !copy.place.is_damaged).map(|copy| copy.entry);
+        Ok(good.map(|Entry { codec, stored_len, .. }| StoredForm { codec, stored_len }))
     }
 
     pub(super) fn read_plain(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {

@@ -7,7 +7,7 @@
 //! **Must hold:** a store that cannot be used never hides an item that another one has.
 
 use super::error::{ReadError, StoreError};
-use super::{Store, StoredItem};
+use super::{Store, StoredForm, StoredItem};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 
@@ -54,6 +54,16 @@ impl Sources {
     /// As for [`Sources::read`].
     pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
         self.first_good(|store| store.read_stored(id))
+    }
+
+    /// Says as [`Store::stored_form`] how an item is stored, in the first store that has it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the own store cannot be used.
+    pub fn stored_form(&self, id: &ItemId) -> Result<Option<StoredForm>, StoreError> {
+        let own = self.own.stored_form(id)?;
+        Ok(own.or_else(|| self.others.iter().find_map(|store| store.stored_form(id).ok().flatten())))
     }
 
     /// Lists the manifests of the file `oid` that any of the stores has.
