@@ -6,7 +6,8 @@
 //!
 //! **Must hold:**
 //! - at every moment the path holds the whole pointer, the whole content, or what the user saved;
-//! - what the user saved meanwhile is never replaced;
+//! - what the user saved meanwhile is never replaced, and never removed: under the temporary
+//!   name only the pointer and what was written here are;
 //! - no symbolic link is followed, neither at the path nor above it.
 
 use std::fs::File;
@@ -42,13 +43,19 @@ pub enum Swapped {
 
 /// A path of the work tree that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}", path = .path.display())]
+#[error("cannot write {path}{kept}", path = .path.display(), kept = told(.kept.as_deref()))]
 pub struct SwapError {
     /// The path.
     pub path: PathBuf,
+    /// Where what the user saved meanwhile is now, if it could not be put back.
+    pub kept: Option<PathBuf>,
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+fn told(kept: Option<&Path>) -> String {
+    kept.map(|kept| format!("; what was saved there meanwhile is kept in {}", kept.display())).unwrap_or_default()
 }
 
 /// The folder that holds a path, opened without following a link, and the path's last part.
@@ -82,7 +89,19 @@ pub fn swap_in<E: From<SwapError>>(
     pointer: &Pointer,
     write: impl FnOnce(&mut File) -> Result<(), E>,
 ) -> Result<Swapped, E> {
-    let failed = |error: Errno| SwapError { path: top.join(path.to_path_lossy()), source: error.into() };
+    swap_in_by(top, path, pointer, write, |place, temporary| place.exchange(temporary))
+}
+
+/// [`swap_in`] with the exchange of two names as `exchange` does it.
+fn swap_in_by<E: From<SwapError>>(
+    top: &Path,
+    path: &BStr,
+    pointer: &Pointer,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+    exchange: impl FnMut(&Place<'_>, &str) -> Result<(), Errno>,
+) -> Result<Swapped, E> {
+    let full_path = top.join(path.to_path_lossy());
+    let failed = |error: Errno| SwapError { path: full_path.clone(), kept: None, source: error.into() };
     let place = match Place::open(top, path) {
         Ok(place) => place,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Swapped::Left),
@@ -98,11 +117,17 @@ pub fn swap_in<E: From<SwapError>>(
     let mut file = File::from(file);
     let outcome = write(&mut file).and_then(|()| {
         rustix::fs::fchmod(&file, mode).map_err(failed)?;
-        Ok(place.swap(&temporary, pointer).map_err(failed)?)
+        Ok(place.swap(&temporary, pointer, exchange))
     });
-    // Whatever is under the temporary name now is the pointer, or content that did not get its place.
-    let _ = rustix::fs::unlinkat(&place.folder, temporary.as_str(), AtFlags::empty());
-    outcome
+    let is_kept = !place.remove_ours(&temporary, &file, pointer);
+    let kept = is_kept.then(|| full_path.with_file_name(&temporary));
+    match (outcome?, kept) {
+        (Ok(swapped), None) => Ok(swapped),
+        (outcome, kept) => {
+            let source = outcome.err().unwrap_or(Errno::BUSY).into();
+            Err(SwapError { path: full_path, kept, source }.into())
+        }
+    }
 }
 
 impl<'a> Place<'a> {
@@ -119,18 +144,8 @@ impl<'a> Place<'a> {
         Ok(Place { folder, name: name.into() })
     }
 
-    /// Reads as much as a pointer can have, and one byte more.
     fn read(&self) -> Result<Vec<u8>, Errno> {
-        // Without NONBLOCK, a pipe of that name would be waited for.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&self.folder, self.name.as_bytes(), flags, Mode::empty())?);
-        if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-            return Err(Errno::NOENT);
-        }
-        let mut text = Vec::new();
-        let most = limits::POINTER_LEN_MAX as u64 + 1;
-        file.take(most).read_to_end(&mut text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        Ok(text)
+        read_at(&self.folder, self.name)
     }
 
     fn holds(&self, pointer: &Pointer) -> bool {
@@ -142,14 +157,20 @@ impl<'a> Place<'a> {
         Ok(Mode::from_raw_mode(stat.st_mode & 0o777))
     }
 
+    fn exchange(&self, temporary: &str) -> Result<(), Errno> {
+        let name = self.name.as_bytes();
+        rustix::fs::renameat_with(&self.folder, temporary, &self.folder, name, RenameFlags::EXCHANGE)
+    }
+
     /// Exchanges the two names, and back again if what came out is not the pointer: then the
     /// user saved something between the last look and now.
-    fn swap(&self, temporary: &str, pointer: &Pointer) -> Result<Swapped, Errno> {
-        let exchange = || {
-            let name = self.name.as_bytes();
-            rustix::fs::renameat_with(&self.folder, temporary, &self.folder, name, RenameFlags::EXCHANGE)
-        };
-        match exchange() {
+    fn swap(
+        &self,
+        temporary: &str,
+        pointer: &Pointer,
+        mut exchange: impl FnMut(&Place<'_>, &str) -> Result<(), Errno>,
+    ) -> Result<Swapped, Errno> {
+        match exchange(self, temporary) {
             Ok(()) => {}
             // No exchange on this file system: look once more, as late as can be, and rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if self.holds(pointer) => {
@@ -159,15 +180,43 @@ impl<'a> Place<'a> {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT) => return Ok(Swapped::Left),
             Err(error) => return Err(error),
         }
-        let came_out = Place { folder: self.folder.try_clone().map_err(|_| Errno::MFILE)?, name: temporary.into() };
-        match came_out.holds(pointer) {
+        match read_at(&self.folder, temporary.into()).is_ok_and(|text| Pointer::parse(&text) == Some(*pointer)) {
             true => Ok(Swapped::Done),
-            false => {
-                exchange()?;
-                Ok(Swapped::Left)
-            }
+            false => exchange(self, temporary).map(|()| Swapped::Left),
         }
     }
+
+    /// Removes the temporary name if the pointer is under it, or `written`, which then did not
+    /// get its place. Anything else is what the user saved: returns false.
+    fn remove_ours(&self, temporary: &str, written: &File, pointer: &Pointer) -> bool {
+        let at = match rustix::fs::statat(&self.folder, temporary, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(at) => at,
+            Err(error) => return error == Errno::NOENT,
+        };
+        let is_written =
+            rustix::fs::fstat(written).is_ok_and(|ours| (ours.st_dev, ours.st_ino) == (at.st_dev, at.st_ino));
+        let is_pointer =
+            || read_at(&self.folder, temporary.into()).is_ok_and(|text| Pointer::parse(&text) == Some(*pointer));
+        let is_ours = is_written || is_pointer();
+        if is_ours {
+            let _ = rustix::fs::unlinkat(&self.folder, temporary, AtFlags::empty());
+        }
+        is_ours
+    }
+}
+
+/// Reads as much as a pointer can have, and one byte more.
+fn read_at(folder: &rustix::fd::OwnedFd, name: &BStr) -> Result<Vec<u8>, Errno> {
+    // Without NONBLOCK, a pipe of that name would be waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(folder, name.as_bytes(), flags, Mode::empty())?);
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Err(Errno::NOENT);
+    }
+    let mut text = Vec::new();
+    let most = limits::POINTER_LEN_MAX as u64 + 1;
+    file.take(most).read_to_end(&mut text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -183,7 +232,7 @@ mod tests {
     }
 
     fn write(file: &mut File) -> Result<(), SwapError> {
-        file.write_all(b"content").map_err(|source| SwapError { path: PathBuf::new(), source })
+        file.write_all(b"content").map_err(|source| SwapError { path: PathBuf::new(), kept: None, source })
     }
 
     #[test]
@@ -215,10 +264,32 @@ mod tests {
     }
 
     #[test]
+    fn what_the_user_saved_is_kept_where_it_cannot_be_put_back() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("b.bin");
+        fs::write(&path, pointer().to_string()).expect("written");
+        let saved = |file: &mut File| {
+            fs::write(&path, "saved by the user").expect("written");
+            write(file)
+        };
+        let mut is_second = false;
+        let once = |place: &Place<'_>, temporary: &str| match std::mem::replace(&mut is_second, true) {
+            true => Err(Errno::IO),
+            false => place.exchange(temporary),
+        };
+        let error = swap_in_by(dir.path(), "b.bin".into(), &pointer(), saved, once).expect_err("not put back");
+        let kept = error.kept.clone().expect("kept");
+        assert_eq!(fs::read(&kept).expect("there"), b"saved by the user");
+        assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
+    }
+
+    #[test]
     fn a_failed_write_leaves_the_pointer() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join("b.bin"), pointer().to_string()).expect("written");
-        let full = |_: &mut File| Err(SwapError { path: PathBuf::new(), source: io::ErrorKind::StorageFull.into() });
+        let full = |_: &mut File| {
+            Err(SwapError { path: PathBuf::new(), kept: None, source: io::ErrorKind::StorageFull.into() })
+        };
         assert!(swap_in(dir.path(), "b.bin".into(), &pointer(), full).is_err());
         assert_eq!(state(dir.path(), "b.bin".into()).expect("read"), State::Pointer(pointer()));
         assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1);
