@@ -217,6 +217,14 @@ impl Store {
         self.find_manifests(oid)
     }
 
+    /// Notes that a manifest does not lead to the file `oid`, although all that it names is as
+    /// it should be: [`Store::manifests_of`] leaves it out from then on.
+    ///
+    /// Where nothing can be written, the next reader finds out for itself.
+    pub fn note_unusable(&self, oid: &FileHash, manifest: &ManifestHash) {
+        self.forget_manifest(oid, manifest);
+    }
+
     /// Learns what other processes and machines wrote since.
     ///
     /// # Errors

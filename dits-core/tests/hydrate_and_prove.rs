@@ -193,6 +193,27 @@ fn a_manifest_that_lies_about_its_content_is_never_proven() {
 }
 
 #[test]
+fn a_manifest_that_leads_elsewhere_hides_no_good_one() {
+    let (content, wrong) = (noise(1, 2 * MIB), noise(2, 2 * MIB));
+    let file = File::new(&content, 70_000, 8);
+    let liar = File::claiming(&wrong, file.pointer, 70_000, 8);
+    let dir = tempfile::tempdir().unwrap();
+    let sources = Sources::new(open(dir.path()), vec![]);
+    liar.store(sources.own(), Domain::LOCAL);
+    file.store(sources.own(), Domain::LOCAL);
+    assert!(hydrated(&sources, &file.pointer).unwrap() == content);
+    assert_eq!(sources.manifests_of(&file.pointer.oid).unwrap(), [file.manifest]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let sources = Sources::new(open(dir.path()), vec![]);
+    liar.store(sources.own(), Domain::LOCAL);
+    assert!(matches!(hydrated(&sources, &file.pointer), Err(HydrateError::WrongContent { .. })));
+    assert_eq!(completeness(&sources, &file.pointer).unwrap(), Completeness::NoManifest);
+    file.store(sources.own(), Domain::LOCAL);
+    assert!(hydrated(&sources, &file.pointer).unwrap() == content);
+}
+
+#[test]
 fn a_page_from_another_level_of_the_tree_counts_as_missing() {
     let content = noise(4, 4 * MIB);
     let file = File::new(&content, 100_000, 9);

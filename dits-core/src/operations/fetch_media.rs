@@ -10,10 +10,8 @@
 //!   of use after an interruption;
 //! - what is said to be here is on stable storage;
 //! - memory is bounded by a batch of manifests ([`MANIFESTS_LEN_MAX`]) and of spans, whatever
-//!   the number and length of files.
-//!
-//! Limitations: that the whole content hashes to its oid is checked when the file is written
-//! out; here each item is checked against its own name.
+//!   the number and length of files;
+//! - a manifest is stored only after the whole that it leads to was hashed to the file's oid.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +22,8 @@ use crate::item::{ItemId, ItemKind};
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::manifest::span::Span;
+use crate::operations::chunk_stream::OutlineError;
+use crate::operations::hydrate::{self, HydrateError};
 use crate::operations::push_media::Progress;
 use crate::pack_format::Domain;
 use crate::pointer::Pointer;
@@ -47,6 +47,9 @@ pub enum NotFetched {
     /// What the remote gave as its manifest is about something else, or none.
     #[error("the remote describes it wrongly")]
     WrongManifest,
+    /// A part that is here, and was not asked for, turned out to be damaged.
+    #[error("{0} is damaged here; fetch again")]
+    DamagedHere(ItemId),
 }
 
 /// What became of one file.
@@ -152,7 +155,8 @@ impl Fetching<'_> {
                 continue;
             };
             let id = ItemId::from(manifest);
-            match self.sources.has(&id)? {
+            // One that is here and not listed does not lead to its file.
+            match self.sources.has(&id)? && self.sources.manifests_of(&pointer.oid)?.contains(&manifest) {
                 true => here.push((id, *pointer)),
                 false => drop(by_manifest.insert(id, *pointer)),
             }
@@ -235,12 +239,10 @@ impl Fetching<'_> {
         self.parts(batch, &mut absent)?;
         let mut whole = Vec::new();
         for Outline { pointer, manifest, new } in outlines.drain(..) {
-            let result = match self.first_absent(&manifest, &absent) {
-                None => {
-                    whole.extend(new);
-                    Ok(())
-                }
-                Some(id) => Err(NotFetched::PartMissing(id)),
+            let result = match (self.first_absent(&manifest, &absent), new) {
+                (Some(id), _) => Err(NotFetched::PartMissing(id)),
+                (None, None) => Ok(()),
+                (None, Some(new)) => self.check(&manifest)?.map(|()| whole.push(new)),
             };
             all.push(Fetched { pointer, result });
         }
@@ -248,6 +250,21 @@ impl Fetching<'_> {
             put(&mut self.writer, &item)?;
         }
         Ok(self.writer.commit()?)
+    }
+
+    /// Checks that a manifest from outside leads to its file.
+    fn check(&self, manifest: &Manifest) -> Result<Result<(), NotFetched>, FetchError> {
+        let read = |id: &ItemId, plain: &mut Vec<u8>| self.sources.read(id, plain);
+        Ok(match hydrate::check(&read, &manifest.hash(), manifest, |_| Ok(())) {
+            Ok(()) => Ok(()),
+            Err(HydrateError::Store(error)) => return Err(error.into()),
+            Err(HydrateError::Outline(OutlineError::Read(error))) => match error {
+                ReadError::Missing(id) => Err(NotFetched::PartMissing(id)),
+                ReadError::Damaged { id, .. } | ReadError::Unreadable { id, .. } => Err(NotFetched::DamagedHere(id)),
+                ReadError::Store(error) => return Err(error.into()),
+            },
+            Err(_) => Err(NotFetched::WrongManifest),
+        })
     }
 
     /// Fetches these parts and, of the spans, their chunks.

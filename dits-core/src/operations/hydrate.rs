@@ -85,26 +85,55 @@ pub fn completeness(sources: &Sources, pointer: &Pointer) -> Result<Completeness
 pub fn write_to(sources: &Sources, pointer: &Pointer, out: &mut dyn Write) -> Result<(), HydrateError> {
     let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
     let (hash, manifest) = choose(sources, &read, pointer)?;
+    let written = check(&read, &hash, &manifest, |plain| out.write_all(plain).map_err(HydrateError::Write));
+    written.inspect_err(|error| note_unusable(sources, error, &hash, pointer))
+}
+
+/// Reads the content that a manifest leads to, hands it on, and checks that it is the file's.
+pub(super) fn check(
+    read: &ReadItem<'_>,
+    hash: &ManifestHash,
+    manifest: &Manifest,
+    mut each: impl FnMut(&[u8]) -> Result<(), HydrateError>,
+) -> Result<(), HydrateError> {
+    let pointer = manifest.pointer();
     let mut hasher = blake3::Hasher::new();
-    for_each_chunk(&read, *pointer, Walk::new(&read, &manifest), |_, plain| {
+    for_each_chunk(read, pointer, Walk::new(read, manifest), |_, plain| {
         hasher.update(plain);
-        out.write_all(plain).map_err(HydrateError::Write)
+        each(plain)
     })?;
     match hasher.finalize().as_bytes() == pointer.oid.as_bytes() {
         true => Ok(()),
-        false => Err(HydrateError::WrongContent { manifest: hash, oid: pointer.oid }),
+        false => Err(HydrateError::WrongContent { manifest: *hash, oid: pointer.oid }),
     }
 }
 
-/// Chooses the manifest to hydrate from: where there are several, the first complete one.
+/// Notes that a manifest never leads to its file, if the error says so: all that it names was
+/// what its name says. What is only missing or damaged may come back.
+fn note_unusable(sources: &Sources, error: &HydrateError, hash: &ManifestHash, pointer: &Pointer) {
+    use OutlineError::{Malformed, WrongLength};
+    if let HydrateError::WrongContent { .. } | HydrateError::Outline(Malformed { .. } | WrongLength { .. }) = error {
+        sources.note_unusable(&pointer.oid, hash);
+    }
+}
+
+/// Chooses the manifest to hydrate from: where there are several, the first complete one that
+/// leads to the file. That is found out before a byte is written, since none can be taken back.
 fn choose(sources: &Sources, read: &ReadItem<'_>, pointer: &Pointer) -> Result<(ManifestHash, Manifest), HydrateError> {
     let hashes = sources.manifests_of(&pointer.oid)?;
     let mut first_error = HydrateError::NoManifest { oid: pointer.oid };
     let mut incomplete = None;
     for hash in &hashes {
         match usable(read, hash, pointer) {
-            Ok(manifest) if hashes.len() == 1 || missing_of(sources, &manifest)?.is_empty() => {
-                return Ok((*hash, manifest));
+            Ok(manifest) if hashes.len() == 1 => return Ok((*hash, manifest)),
+            Ok(manifest) if missing_of(sources, &manifest)?.is_empty() => {
+                match check(read, hash, &manifest, |_| Ok(())) {
+                    Ok(()) => return Ok((*hash, manifest)),
+                    Err(error) => {
+                        note_unusable(sources, &error, hash, pointer);
+                        first_error = error;
+                    }
+                }
             }
             Ok(manifest) => incomplete = incomplete.or(Some((*hash, manifest))),
             Err(error) => first_error = error.into(),

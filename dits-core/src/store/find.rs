@@ -141,6 +141,16 @@ impl Store {
         let _ = lock(&self.known).with_index(&self.layout, |index| index.note_damage(place, is_damaged));
     }
 
+    pub(super) fn forget_manifest(&self, oid: &FileHash, manifest: &ManifestHash) {
+        let Ok(places) = lock(&self.known).with_index(&self.layout, |index| index.manifest_places(oid)) else { return };
+        for place in places {
+            let Ok(Handle::Pack(pack)) = self.handle(place.pack_no) else { continue };
+            if pack.entry(place.entry_no).is_ok_and(|entry| entry.is_some_and(|entry| entry.id == (*manifest).into())) {
+                let _ = lock(&self.known).with_index(&self.layout, |index| index.forget_manifest(&place));
+            }
+        }
+    }
+
     pub(super) fn find_manifests(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
         let mut manifests = Vec::new();
         loop {

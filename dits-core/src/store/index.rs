@@ -305,6 +305,15 @@ impl Index {
         self.change(|change| change.execute(sql, params![place.pack_no, place.entry_no]).map(drop))
     }
 
+    /// Forgets that an entry is a manifest, and counts it as damaged.
+    pub fn forget_manifest(&mut self, place: &Place) -> Result<(), StoreError> {
+        self.change(|change| {
+            let entry = params![place.pack_no, place.entry_no];
+            change.execute("DELETE FROM manifests WHERE pack = ?1 AND entry = ?2", entry)?;
+            change.execute("INSERT OR IGNORE INTO damaged (pack, entry) VALUES (?1, ?2)", entry).map(drop)
+        })
+    }
+
     /// Returns true if any entry is noted as damaged.
     pub fn has_damage(&self) -> Result<bool, StoreError> {
         self.wrap(|| self.connection.prepare_cached("SELECT 1 FROM damaged")?.exists([]))

@@ -83,6 +83,11 @@ impl Sources {
         Ok(manifests)
     }
 
+    /// Notes in every store that can that a manifest does not lead to the file `oid`.
+    pub fn note_unusable(&self, oid: &FileHash, manifest: &ManifestHash) {
+        std::iter::once(&self.own).chain(&self.others).for_each(|store| store.note_unusable(oid, manifest));
+    }
+
     /// Refreshes as [`Store::refresh`] every store that can be used.
     ///
     /// # Errors

@@ -107,6 +107,32 @@ fn a_fetch_syncs_also_what_another_process_stored_and_never_synced() {
 }
 
 #[test]
+fn a_manifest_from_outside_that_leads_to_another_content_is_not_stored() {
+    let world = World::new();
+    let content = noise(5000, 9);
+    let chunk = crate::hash::ChunkHash::of(&content);
+    let pointer = Pointer { oid: FileHash::of(b"another"), size: 5000 };
+    let layout = crate::manifest::Layout::Inline(vec![crate::manifest::span::ChunkEntry::new(chunk, 5000)]);
+    let manifest = crate::manifest::Manifest::new(crate::manifest::ChunkerId(1), pointer, layout, vec![], vec![])
+        .expect("well formed");
+    let (dir, index) = (world.path("share/dits"), world.path("liar.sqlite"));
+    let share = Store::open(StoreOptions { dir, index, sharing: Sharing::Network }).expect("a share");
+    let mut writer = share.writer(Domain::LOCAL);
+    for (id, plain) in [(chunk.into(), content), (manifest.hash().into(), manifest.encode())] {
+        let plain_len = plain.len() as u32;
+        let item = crate::store::NewItem { id, codec: crate::codec::Codec::Raw, plain_len, stored: &plain };
+        writer.put(item).expect("stored");
+    }
+    writer.sync().expect("synced");
+    let two = world.machine("two");
+    for _ in 0..2 {
+        let fetched = fetch_media(&two, &world.share("two"), &[pointer], &|_| {}).expect("asked");
+        assert_eq!(fetched[0].result, Err(NotFetched::WrongManifest));
+        assert_eq!(two.manifests_of(&pointer.oid).expect("readable"), []);
+    }
+}
+
+#[test]
 fn a_second_push_sends_only_what_changed() {
     let world = World::new();
     let one = world.machine("one");
