@@ -95,3 +95,25 @@ fn local_clones_and_alternates_read_media_from_where_it_is() {
     world.git(&["clone", "-q", "--shared", &from, "shared"]).ok();
     Repo::at(&world, world.path("shared")).holds("a.bin", &content);
 }
+
+#[test]
+fn a_clone_names_what_the_server_lost_and_has_everything_else_whole() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    let kept = noise(4, 2 * MIB);
+    repo.write("kept.bin", &kept);
+    repo.commit("a take");
+    repo.push_to(&server.url("film"));
+    repo.write("lost.bin", noise(5, 2 * MIB));
+    repo.commit("a take that never reaches the server");
+    // Past the server's programs, into its folder: no check runs.
+    repo.git(&["push", "-q", "--no-verify", &server.bare("film").display().to_string(), "main"]).ok();
+    let clone = world.git(&["clone", "-q", &server.url("film"), "other"]);
+    clone.ok();
+    assert!(clone.err().contains("lost.bin") && !clone.err().contains("kept.bin"), "{}", clone.story());
+    let other = Repo::at(&world, world.path("other"));
+    other.holds("kept.bin", &kept);
+    assert!(Pointer::parse(&other.read("lost.bin")).is_some());
+    assert_eq!(other.status(), "");
+}

@@ -16,6 +16,7 @@ mod concurrent;
 mod crash;
 mod full_disk;
 mod hostile;
+mod hostile_client;
 
 mod corpus;
 mod scripts;
