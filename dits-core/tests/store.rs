@@ -162,6 +162,30 @@ fn a_store_is_opened_only_where_there_is_one_of_a_known_version() {
 }
 
 #[test]
+fn a_pack_that_the_disk_does_not_give_is_damaged_and_its_items_are_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = noise(1, 3000);
+    let id = chunk_id(&plain);
+    let store = open(dir.path(), Sharing::Machine);
+    let mut writer = store.writer(Domain::LOCAL);
+    put(&mut writer, id, &plain).unwrap();
+    writer.commit().unwrap();
+    drop(writer);
+    drop(store);
+    // A folder can be opened and not read, as a file on a bad sector.
+    let pack = only_file(dir.path(), "open", ".pack");
+    fs::remove_file(&pack).unwrap();
+    fs::create_dir(&pack).unwrap();
+    let store = open(dir.path(), Sharing::Machine);
+    assert!(matches!(read(&store, &id), Err(ReadError::Damaged { .. })));
+    assert!(!store.has(&id).unwrap());
+    let mut writer = store.writer(Domain::LOCAL);
+    put(&mut writer, id, &plain).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(read(&store, &id).unwrap(), plain);
+}
+
+#[test]
 fn a_format_file_that_a_power_loss_emptied_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = (noise(1, 3000), noise(2, 3000));

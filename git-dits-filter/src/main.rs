@@ -151,7 +151,7 @@ fn stream(standard: BorrowedFd<'_>) -> io::Result<File> {
 }
 
 /// Syncs what was stored. Git was told of success by now, so that a failure is noted in the
-/// store, where commits and pushes look for it.
+/// store, where pushes look for it.
 fn sync(repo: &Repository, settings: &Settings, cleaning: &mut Cleaning<'_>, report: &mut Report<'_>) -> bool {
     let store_dir = store_options(repo, settings).dir;
     let synced: Result<(), Box<dyn Error>> = match cleaning.sync() {
@@ -160,7 +160,7 @@ fn sync(repo: &Repository, settings: &Settings, cleaning: &mut Cleaning<'_>, rep
         Err(error) => Err(error.into()),
     };
     let Err(error) = synced else { return true };
-    let hints = ["check the disk, then add the same files again; commits wait until that worked"];
+    let hints = ["check the disk, then add the same files again; pushes wait until that worked"];
     report.error("what was added may not survive a power loss", Some(error.as_ref()), &hints);
     if let Err(error) = unsynced::mark(&store_dir, &error.to_string()) {
         report.error("that cannot be noted in the store either", Some(&error), &[]);

@@ -1,11 +1,14 @@
 //! The mark that a store's last sync failed.
 //!
-//! **For:** a filter whose sync fails after git has already been told of success: commits and
-//! pushes stop until a later sync mends it.
+//! **For:** a filter whose sync fails after git has already been told of success: pushes
+//! stop until a later sync mends it.
 //!
 //! **May touch:** the file `unsynced` in a store's folder, and its packs, to sync them.
 //!
 //! **Must hold:** the mark stays until everything in the store was synced without an error.
+//!
+//! Limitations: a sync that succeeds after one that failed does not prove that the bytes reached
+//! the disk; `docs/formats/store-v1.md`, "Known gaps".
 //!
 //! **Format:** `docs/protocols/filter-v2.md`: one line of text for each failure.
 

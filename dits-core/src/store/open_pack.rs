@@ -100,6 +100,7 @@ impl OpenPack {
                 fs::remove_file(&log_path).map_err(|source| WriteError::io(&log_path, source))?;
                 return Ok(Continued::Unusable);
             }
+            Err(error) if is_beyond_reading(&error) => return Ok(Continued::Damaged),
             Err(source) => return Err(WriteError::io(&path, source)),
         };
         let mut bytes = Vec::new();
@@ -111,6 +112,7 @@ impl OpenPack {
         let entries = match salvage(&file, &bytes, &header, vouched) {
             Ok(Some(entries)) => entries,
             Ok(None) => return Ok(Continued::Damaged),
+            Err(error) if is_beyond_reading(&error) => return Ok(Continued::Damaged),
             Err(source) => return Err(WriteError::io(&path, source)),
         };
         let end = entries.last().map_or(0, Entry::end);
@@ -241,6 +243,11 @@ fn lock_named(log: &File, path: &PathBuf) -> Result<bool, WriteError> {
         Err(error) if is_absent(&error) => Ok(false),
         Err(source) => Err(WriteError::io(path, source)),
     }
+}
+
+/// Returns true if the error says that this file, and not the place it is in, is bad.
+fn is_beyond_reading(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::IsADirectory || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 fn read_header(log: &[u8]) -> Option<LogHeader> {

@@ -149,11 +149,12 @@ impl Pack {
         }
     }
 
-    /// Puts the stored bytes of `entry` into `stored`; returns false if they are not all there.
+    /// Puts the stored bytes of `entry` into `stored`; returns false if they are not all there, or
+    /// the disk does not give them: another copy may be good.
     pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> Result<bool, StoreError> {
         stored.clear();
         stored.resize(entry.stored_len as usize, 0);
-        self.read_at(&self.file, stored, entry.place)
+        Ok(self.file.read_exact_at(stored, entry.place).is_ok())
     }
 
     /// Returns true if the pack may say that it has `entry` without its bytes being looked at,
