@@ -14,6 +14,7 @@ use crate::store::{ReadError, StoreError, StoredItem, WriteError};
 pub mod answers;
 pub mod local;
 pub mod proto;
+pub mod receipts;
 pub mod server;
 
 pub use answers::{ProveOutcome, Receipt};

@@ -11,6 +11,7 @@
 
 use std::io::{self, Read, Write};
 
+use bstr::{BString, ByteSlice};
 use dits_core::repo::pointer_walk::GitId;
 use dits_core::wire::packet_line::{self, Header, PAYLOAD_LEN_MAX};
 
@@ -51,6 +52,10 @@ pub struct Commands {
     pub held: Vec<u8>,
     /// The objects that refs are to name: none for deletions.
     pub tips: Vec<GitId>,
+    /// The refs that are to change, in order.
+    pub refs: Vec<BString>,
+    /// What git said it can do, separated by spaces.
+    capabilities: BString,
     /// The list did not end: git has gone away.
     pub is_cut_off: bool,
 }
@@ -70,21 +75,35 @@ impl Commands {
             if commands.held.len() > COMMANDS_LEN_MAX {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the list of refs to push is too long"));
             }
-            if let Some(tip) = new_object(&payload).filter(|tip| !commands.tips.contains(tip)) {
-                commands.tips.push(tip);
-            }
+            commands.take(&payload);
         }
+    }
+
+    fn take(&mut self, payload: &[u8]) {
+        let (line, capabilities) = payload.split_once_str(b"\0").unwrap_or((payload, b""));
+        if self.capabilities.is_empty() {
+            self.capabilities = capabilities.trim_ascii_end().into();
+        }
+        let Some((new, name)) = command(line) else { return };
+        self.refs.push(name.into());
+        if !new.is_null() && !self.tips.contains(&new) {
+            self.tips.push(new);
+        }
+    }
+
+    /// Whether git said that it can do this.
+    pub fn wants(&self, capability: &str) -> bool {
+        self.capabilities.split_str(" ").any(|one| one == capability.as_bytes())
     }
 }
 
-/// The new object of `<old> <new> <ref>`. A push certificate holds the same lines, and no
-/// other line of it begins with two ids.
-fn new_object(line: &[u8]) -> Option<GitId> {
-    let mut words = line.splitn(3, |byte| *byte == b' ');
+/// The new object and the ref of `<old> <new> <ref>`. A push certificate holds the same lines,
+/// and no other line of it begins with two ids.
+fn command(line: &[u8]) -> Option<(GitId, &[u8])> {
+    let mut words = line.trim_ascii_end().splitn(3, |byte| *byte == b' ');
     GitId::parse(words.next()?)?;
     let new = GitId::parse(words.next()?)?;
-    words.next().filter(|name| !name.is_empty())?;
-    (!new.is_null()).then_some(new)
+    words.next().filter(|name| !name.is_empty()).map(|name| (new, name))
 }
 
 fn pass(header: Header, payload: &[u8], to: &mut impl Write) -> io::Result<()> {
@@ -147,6 +166,8 @@ mod tests {
         let mut reader = &from[..];
         let commands = Commands::read(&mut reader).expect("read");
         assert_eq!(commands.held, &from[..held_len]);
+        assert!(commands.wants("report-status") && !commands.wants("report"));
+        assert_eq!(commands.refs, ["refs/heads/main", "refs/heads/gone", "refs/tags/x"]);
         assert_eq!((commands.tips, commands.is_cut_off), (vec![id(A)], false));
         assert_eq!(reader, b"0008opt=0000PACK");
     }

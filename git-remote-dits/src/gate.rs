@@ -17,6 +17,7 @@ use dits_core::repo::unsynced;
 
 use crate::far_end::Link;
 use crate::here::Here;
+use crate::kept::Kept;
 use crate::progress::Bar;
 use crate::report::Failure;
 
@@ -48,22 +49,27 @@ pub fn pass(link: &Link, here: &Here, tips: &[GitId], known: Vec<GitId>) -> Resu
         return Err(raw_blobs(&walked.raw_blobs));
     }
     let needed = Needed(walked.pointers);
-    upload(link, here, &needed.0)?;
+    let mut kept = Kept::open(link, &repository);
+    let unknown = kept.without_known(&needed.0);
+    upload(link, here, &unknown, &mut kept)?;
     Ok(needed)
 }
 
-/// Uploads again what the far end's check found missing. `false` if none of that is known here.
+/// Uploads again what the far end's check found missing, whatever receipts say. `false` if it
+/// is more than this push brought.
 pub fn mend(link: &Link, here: &Here, needed: &Needed, missing: &[FileHash]) -> Result<bool, Failure> {
+    let mut kept = Kept::open(link, &here.repository()?);
+    kept.forget(missing);
     let by_oid: HashMap<FileHash, &Found> = needed.0.iter().map(|found| (found.pointer.oid, found)).collect();
     let again: Vec<Found> = missing.iter().filter_map(|oid| by_oid.get(oid).copied().cloned()).collect();
     if again.len() < missing.len() {
         return Ok(false);
     }
-    upload(link, here, &again)?;
+    upload(link, here, &again, &mut kept)?;
     Ok(true)
 }
 
-fn upload(link: &Link, here: &Here, needed: &[Found]) -> Result<(), Failure> {
+fn upload(link: &Link, here: &Here, needed: &[Found], kept: &mut Kept) -> Result<(), Failure> {
     if needed.is_empty() {
         return Ok(());
     }
@@ -72,6 +78,7 @@ fn upload(link: &Link, here: &Here, needed: &[Found]) -> Result<(), Failure> {
     let bar = Bar::new("Uploading media", here.progress.get());
     let pushed = push_media(&sources, link.media(here)?, needed, &|progress| bar.show(progress))?;
     drop(bar);
+    kept.keep(&pushed.receipts);
     match pushed.failed.is_empty() {
         true => Ok(()),
         false => Err(not_pushed(&pushed.failed)),

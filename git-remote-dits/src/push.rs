@@ -21,6 +21,7 @@ use crate::commands::{Commands, pass_advertisement};
 use crate::far_end::{End, FarEnd, Link, Service};
 use crate::gate;
 use crate::here::Here;
+use crate::refusal;
 use crate::report::Failure;
 use crate::tunnel::{self, BUFFER_LEN, GitIn};
 
@@ -44,7 +45,8 @@ pub fn run(link: &Link, here: &Here, mut git_in: GitIn, git_out: &mut dyn Write)
         Err(failure) => {
             // A push of nothing lets the far end go without a word about a lost connection.
             let _ = packet_line::write_flush(&mut far.to);
-            return Err(failure);
+            drop(far);
+            return refuse(&commands, failure, &mut git_in, git_out);
         }
     };
     far.to.write_all(&commands.held).and_then(|()| far.to.flush()).map_err(lost)?;
@@ -63,6 +65,16 @@ pub fn run(link: &Link, here: &Here, mut git_in: GitIn, git_out: &mut dyn Write)
         return Ok(tunnel::ended(end));
     }
     replay(link, here, &commands.held, &sent, git_out).map(tunnel::ended)
+}
+
+/// Tells people why, and git that every ref is refused, in a form that it shows as such.
+fn refuse(commands: &Commands, failure: Failure, git_in: &mut GitIn, git_out: &mut dyn Write) -> Result<bool, Failure> {
+    if !refusal::is_possible(commands) {
+        return Err(failure);
+    }
+    eprint!("{}", failure.text());
+    refusal::tell(commands, failure.message(), git_in, git_out).map_err(lost)?;
+    Ok(false)
 }
 
 /// What git sends behind its commands, kept to be sent again.

@@ -72,6 +72,11 @@ impl Failure {
         self
     }
 
+    /// What failed, without its causes.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The exit status that goes with it.
     pub fn code(&self) -> u8 {
         self.code

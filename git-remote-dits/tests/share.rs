@@ -52,6 +52,8 @@ fn a_push_of_media_that_is_nowhere_is_refused_with_its_name_also_without_hooks()
     repo.commit("names what nobody has");
     let failed = repo.git(&["push", "--no-verify", "origin", "HEAD"]).fails();
     assert!(failed.contains("gone.mov") && failed.contains(&"7".repeat(64)), "{failed}");
+    assert!(failed.contains("[remote rejected] HEAD -> main (cannot push: 1 file"), "{failed}");
+    assert!(!failed.contains("hung up") && !failed.contains("disconnect"), "{failed}");
     assert_eq!(repo.git(&["ls-remote", "origin"]).ok(), before);
     // Plain git, past the helper, meets the hook of the share.
     let path = world.path("share");

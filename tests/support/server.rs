@@ -40,12 +40,21 @@ impl Server {
     ///
     /// If it does not say that it is ready.
     pub fn start_on(world: &World, root: &Path, port: u16, env: &[(&str, &str)]) -> Server {
+        Server::start_with(world, root, port, &[], env)
+    }
+
+    /// Starts a server with arguments added to its command line.
+    ///
+    /// # Panics
+    ///
+    /// If it does not say that it is ready.
+    pub fn start_with(world: &World, root: &Path, port: u16, args: &[&str], env: &[(&str, &str)]) -> Server {
         let log = root.with_extension("log");
         let stderr = File::options().create(true).append(true).open(&log).expect("the folder is ours");
         let mut command = Command::new(programs::folder().join("ditsd"));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", world.home()).env("RUST_BACKTRACE", "1").envs(env.iter().copied());
-        command.arg("serve").arg("--root").arg(root).args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.arg("serve").arg("--root").arg(root).args(["--listen", &format!("127.0.0.1:{port}")]).args(args);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("it was built");
         let stdout = child.stdout.take().expect("it was piped");

@@ -9,6 +9,7 @@
 //! - items are stored in the order chunks, spans and pages, manifests, and what was stored is
 //!   of use after an interruption;
 //! - what is said to be here is on stable storage;
+//! - chunks are asked for in the order of the file, so that they lie in packs as they are read;
 //! - memory is bounded by a batch of manifests ([`MANIFESTS_LEN_MAX`]) and of spans, whatever
 //!   the number and length of files;
 //! - a manifest is stored only after the whole that it leads to was hashed to the file's oid.
@@ -148,6 +149,7 @@ impl Fetching<'_> {
     fn files(&mut self, wanted: &[Pointer], all: &mut Vec<Fetched>) -> Result<(), FetchError> {
         let oids: Vec<FileHash> = wanted.iter().map(|pointer| pointer.oid).collect();
         let mut by_manifest: HashMap<ItemId, Pointer> = HashMap::new();
+        let mut ids = Vec::new();
         let mut here = Vec::new();
         for (pointer, manifest) in wanted.iter().zip(self.remote.manifests(&oids)?) {
             let Some(manifest) = manifest else {
@@ -158,7 +160,10 @@ impl Fetching<'_> {
             // One that is here and not listed does not lead to its file.
             match self.sources.has(&id)? && self.sources.manifests_of(&pointer.oid)?.contains(&manifest) {
                 true => here.push((id, *pointer)),
-                false => drop(by_manifest.insert(id, *pointer)),
+                false => {
+                    by_manifest.insert(id, *pointer);
+                    ids.push(id);
+                }
             }
         }
         let mut outlines = Vec::new();
@@ -166,12 +171,15 @@ impl Fetching<'_> {
             match self.read_here(&id) {
                 Ok(plain) => outline(pointer, &plain, None, &mut outlines, all),
                 // A damaged copy here is as good as none.
-                Err(_) => drop(by_manifest.insert(id, pointer)),
+                Err(_) => {
+                    by_manifest.insert(id, pointer);
+                    ids.push(id);
+                }
             }
         }
         self.contents(&mut outlines, all)?;
-        let mut ids: Vec<ItemId> = by_manifest.keys().copied().collect();
-        ids.sort_unstable();
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(*id));
         // A few manifests at a time, since one may be as long as the limit allows.
         for ids in ids.chunks(256) {
             self.manifests(ids, &by_manifest, all)?;
@@ -203,6 +211,7 @@ impl Fetching<'_> {
                 Ok(())
             };
             let absent = self.remote.download(now, &mut sink, &|bytes| self.meter.moved(bytes))?;
+            arrived.sort_by_key(|item| now.iter().position(|id| *id == item.id));
             for id in absent {
                 all.push(Fetched { pointer: pointers[&id], result: Err(NotFetched::PartMissing(id)) });
             }
@@ -269,8 +278,8 @@ impl Fetching<'_> {
 
     /// Fetches these parts and, of the spans, their chunks.
     fn parts(&mut self, mut parts: Vec<ItemId>, absent: &mut HashSet<ItemId>) -> Result<(), FetchError> {
-        parts.sort_unstable();
-        parts.dedup();
+        let mut seen = HashSet::new();
+        parts.retain(|id| seen.insert(*id));
         let (chunks, above): (Vec<_>, Vec<_>) = parts.into_iter().partition(|id| id.kind == ItemKind::Chunk);
         let mut held_back = Vec::new();
         let missing = self.not_here(&above)?;
@@ -282,19 +291,22 @@ impl Fetching<'_> {
             absent.extend(self.remote.download(ids, &mut sink, &|bytes| self.meter.moved(bytes))?);
         }
         let mut wanted = self.not_here(&chunks)?;
-        for id in above.iter().filter(|id| id.kind == ItemKind::Span && !missing.contains(id)) {
-            self.wanted_of_span(&self.read_here(id)?, &mut wanted, absent)?;
-        }
+        let missing: HashSet<ItemId> = missing.into_iter().collect();
+        let arrived: HashMap<ItemId, &StoredItem> = held_back.iter().map(|item| (item.id, item)).collect();
         let mut decoder = Decoder::new();
         let mut plain = Vec::new();
-        for item in held_back.iter().filter(|item| item.id.kind == ItemKind::Span) {
-            match decoder.decode(item.codec, &item.bytes, item.plain_len as usize, &mut plain) {
-                Ok(()) => self.wanted_of_span(&plain, &mut wanted, absent)?,
-                Err(_) => drop(absent.insert(item.id)),
+        for id in above.iter().filter(|id| id.kind == ItemKind::Span) {
+            match arrived.get(id) {
+                None if missing.contains(id) => {}
+                None => self.wanted_of_span(&self.read_here(id)?, &mut wanted, absent)?,
+                Some(item) => match decoder.decode(item.codec, &item.bytes, item.plain_len as usize, &mut plain) {
+                    Ok(()) => self.wanted_of_span(&plain, &mut wanted, absent)?,
+                    Err(_) => drop(absent.insert(*id)),
+                },
             }
         }
-        wanted.sort_unstable();
-        wanted.dedup();
+        let mut seen = HashSet::new();
+        wanted.retain(|id| seen.insert(*id));
         for ids in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
             let writer = &mut self.writer;
             let mut sink = |item: StoredItem| put(writer, &item);

@@ -1,0 +1,60 @@
+//! The receipts of one server and repository, as this repository keeps them.
+//!
+//! **For:** the gate, which asks only about files that no receipt names.
+//!
+//! **May touch:** the database of receipts; standard error.
+//!
+//! **Must hold:** a database that cannot be used costs questions, never a push.
+
+use dits_core::hash::FileHash;
+use dits_core::remote::receipts::{Receipts, ReceiptsError};
+use dits_core::remote::{Receipt, Remote};
+use dits_core::repo::Repository;
+use dits_core::repo::pointer_walk::Found;
+
+use crate::far_end::Link;
+
+/// The folder of Dits in a repository.
+const DIR: &str = "dits";
+
+/// Receipts, where the far end gives them and they can be kept.
+pub struct Kept(Option<Receipts>);
+
+impl Kept {
+    /// Opens them. A share gives none, and neither does a repository that is only being made.
+    pub fn open(link: &Link, repository: &Repository) -> Kept {
+        let Link::Server { remote: Remote::Server(server), .. } = link else { return Kept(None) };
+        let Some(repo) = server.repo_id() else { return Kept(None) };
+        Kept(told(Receipts::open(&repository.common_dir().join(DIR), server.server_id(), repo)))
+    }
+
+    /// Leaves out the files that there is a receipt for.
+    pub fn without_known(&self, needed: &[Found]) -> Vec<Found> {
+        let oids: Vec<FileHash> = needed.iter().map(|found| found.pointer.oid).collect();
+        let known = self.0.as_ref().and_then(|receipts| told(receipts.known(&oids))).unwrap_or_default();
+        needed.iter().filter(|found| !known.contains(&found.pointer.oid)).cloned().collect()
+    }
+
+    /// Keeps what the server gave.
+    pub fn keep(&mut self, given: &[Receipt]) {
+        if let Some(receipts) = self.0.as_mut().filter(|_| !given.is_empty()) {
+            told(receipts.keep(given));
+        }
+    }
+
+    /// Forgets what the server turned out not to have.
+    pub fn forget(&mut self, missing: &[FileHash]) {
+        if let Some(receipts) = &mut self.0 {
+            told(receipts.forget(missing));
+        }
+    }
+}
+
+fn told<T>(result: Result<T, ReceiptsError>) -> Option<T> {
+    result
+        .map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
+            eprintln!("warning: {error}{cause}");
+        })
+        .ok()
+}
