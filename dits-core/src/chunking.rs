@@ -12,6 +12,7 @@
 
 pub mod cutter;
 pub mod fastcdc;
+mod gear;
 pub mod hashing;
 pub mod segment;
 pub mod tree_hasher;

@@ -21,6 +21,7 @@ mod open_pack;
 mod pack;
 mod payload;
 mod refresh;
+mod sealing;
 mod sources;
 mod whole_pack;
 mod writer;
@@ -147,6 +148,15 @@ impl Store {
     /// [`StoreError`] if the store cannot be used.
     pub fn has(&self, id: &ItemId) -> Result<bool, StoreError> {
         self.has_where(id, |_| true)
+    }
+
+    /// As [`Store::has`] for each of `ids`, which is much faster for many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn has_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
+        self.has_each_of(ids)
     }
 
     /// Returns true if a pack of `domain` has the item.

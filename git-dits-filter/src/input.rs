@@ -92,12 +92,13 @@ pub struct Content<'a, R> {
 impl<R: Read> Content<'_, R> {
     /// Replaces `block` with the bytes that come next, none at the end. Says whether more follow.
     pub fn fill(&mut self, block: &mut Vec<u8>) -> Result<bool, InputError> {
-        block.clear();
+        // What lies in the block from before is overwritten, and cleared nowhere: that would take
+        // as long as reading it.
         let mut filled = 0;
         while let Some(len) = self.next {
             if len == PAYLOAD_LEN_MAX {
                 // A full packet: the content is long. Short ones never get a whole block.
-                block.reserve_exact(BLOCK_LEN + HEADER_LEN - filled);
+                block.reserve_exact((BLOCK_LEN + HEADER_LEN).saturating_sub(block.len()));
             }
             let room = BLOCK_LEN - filled;
             if len > room {
@@ -109,12 +110,14 @@ impl<R: Read> Content<'_, R> {
             // Payload and the header behind it in one read; the next payload overwrites that
             // header, so that payloads lie side by side without being copied.
             let end = filled + len;
-            block.resize(end + HEADER_LEN, 0);
-            self.from.read_exact(&mut block[filled..])?;
-            self.next = expect_data(&block[end..])?;
-            block.truncate(end);
+            if block.len() < end + HEADER_LEN {
+                block.resize(end + HEADER_LEN, 0);
+            }
+            self.from.read_exact(&mut block[filled..end + HEADER_LEN])?;
+            self.next = expect_data(&block[end..end + HEADER_LEN])?;
             filled = end;
         }
+        block.truncate(filled);
         Ok(self.next.is_some())
     }
 }

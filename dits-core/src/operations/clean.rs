@@ -39,7 +39,8 @@ pub struct CleanOptions {
 
 impl Default for CleanOptions {
     fn default() -> CleanOptions {
-        CleanOptions { hash_threads: 1 }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        CleanOptions { hash_threads: cores.min(2) }
     }
 }
 
@@ -185,7 +186,9 @@ impl<'s, 'w> Cleaner<'s, 'w> {
         pushed
     }
 
-    /// A buffer that was pushed and is needed no more, empty, for the caller to fill again.
+    /// A buffer that was pushed and is needed no more, for the caller to fill again.
+    ///
+    /// It has its old bytes: a caller that overwrites them need not pay for clearing it.
     pub fn spent_block(&mut self) -> Option<Vec<u8>> {
         self.spent.pop()
     }
@@ -225,9 +228,7 @@ impl<'s, 'w> Cleaner<'s, 'w> {
         while let Some(block) = next {
             self.storing.store(&block)?;
             if self.spent.len() < SPENT_MAX {
-                let mut spent = block.into_block();
-                spent.clear();
-                self.spent.push(spent);
+                self.spent.push(block.into_block());
             }
             next = self.hashing.take_block();
         }
@@ -246,26 +247,30 @@ struct Storing<'s, 'w> {
 
 impl Storing<'_, '_> {
     fn store(&mut self, block: &HashedBlock) -> Result<(), CleanError> {
-        for (entry, bytes) in block.chunks() {
-            self.store_chunk(entry, bytes)?;
+        let ids: Vec<ItemId> = block.chunks().map(|(entry, _)| entry.hash.into()).collect();
+        let Some(first) = ids.first() else { return block.pages.iter().try_for_each(|page| self.store_page(page)) };
+        let known = self.known.has_each(&ids).map_err(|source| CleanError::LookUp { id: *first, source })?;
+        for ((entry, bytes), is_known) in block.chunks().zip(known) {
+            self.store_chunk(entry, bytes, is_known)?;
         }
         block.pages.iter().try_for_each(|page| self.store_page(page))
     }
 
-    fn store_chunk(&mut self, entry: ChunkEntry, bytes: &[u8]) -> Result<(), CleanError> {
+    fn store_chunk(&mut self, entry: ChunkEntry, bytes: &[u8], is_known: bool) -> Result<(), CleanError> {
         self.stats.chunk_count += 1;
-        if self.put(entry.hash.into(), bytes)? {
+        if !is_known {
+            self.write(entry.hash.into(), bytes)?;
             self.stats.new_chunk_count += 1;
         }
         match self.recipe.push(entry) {
-            Some(span) => self.put(span.hash().into(), &span.encode()).map(|_| ()),
+            Some(span) => self.put(span.hash().into(), &span.encode()),
             None => Ok(()),
         }
     }
 
     fn store_page(&mut self, page: &Page) -> Result<(), CleanError> {
         match &page.bytes {
-            Some(bytes) => self.put(page.value.into(), bytes).map(|_| ()),
+            Some(bytes) => self.put(page.value.into(), bytes),
             None => Ok(()),
         }
     }
@@ -284,15 +289,20 @@ impl Storing<'_, '_> {
         Ok((described.manifest.pointer(), self.stats))
     }
 
-    /// Writes an item unless it is known. Returns true if it was written.
-    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<bool, CleanError> {
+    /// Writes an item unless it is known.
+    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<(), CleanError> {
         if self.known.has(&id).map_err(|source| CleanError::LookUp { id, source })? {
-            return Ok(false);
+            return Ok(());
         }
+        self.write(id, plain)
+    }
+
+    /// Writes an item that the store does not have; the writer passes over what it just wrote.
+    fn write(&mut self, id: ItemId, plain: &[u8]) -> Result<(), CleanError> {
         let (codec, stored) = self.encoder.get_or_insert_with(Encoder::new).encode(plain);
         let item = NewItem { id, codec, plain_len: plain.len() as u32, stored };
         self.writer.put(item).map_err(|source| CleanError::Write { id, source })?;
         self.stats.new_bytes += stored.len() as u64;
-        Ok(true)
+        Ok(())
     }
 }

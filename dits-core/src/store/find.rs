@@ -44,14 +44,23 @@ struct Copy {
     entry: Entry,
 }
 
+impl Found {
+    fn has_copy(&self, is_wanted: impl Fn(Domain) -> bool) -> Result<bool, StoreError> {
+        for copy in self.copies.iter().filter(|copy| !copy.place.is_damaged && is_wanted(copy.pack.domain)) {
+            if copy.pack.really_has(copy.place.entry_no, &copy.entry)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 impl Store {
     pub(super) fn has_where(&self, id: &ItemId, is_wanted: impl Fn(Domain) -> bool) -> Result<bool, StoreError> {
         for attempt in 0..2 {
             let found = self.find(id)?;
-            for copy in found.copies.iter().filter(|copy| !copy.place.is_damaged && is_wanted(copy.pack.domain)) {
-                if copy.pack.really_has(copy.place.entry_no, &copy.entry)? {
-                    return Ok(true);
-                }
+            if found.has_copy(&is_wanted)? {
+                return Ok(true);
             }
             if !found.gone || attempt > 0 {
                 break;
@@ -65,6 +74,18 @@ impl Store {
         let copies = self.find(id)?.copies;
         let good = copies.iter().find(|copy| !copy.place.is_damaged).map(|copy| copy.entry);
         Ok(good.map(|Entry { codec, stored_len, .. }| StoredForm { codec, stored_len }))
+    }
+
+    pub(super) fn has_each_of(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
+        let places = lock(&self.known).with_index(&self.layout, |index| index.places_of_all(ids))?;
+        let each = ids.iter().zip(places).map(|(id, places)| {
+            let found = self.look(id, places)?;
+            match found.has_copy(|_| true)? {
+                false if found.gone => self.has_where(id, |_| true),
+                is_there => Ok(is_there),
+            }
+        });
+        each.collect()
     }
 
     pub(super) fn read_plain(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
@@ -174,6 +195,11 @@ impl Store {
 
     fn find(&self, id: &ItemId) -> Result<Found, StoreError> {
         let places = lock(&self.known).with_index(&self.layout, |index| index.places(id))?;
+        self.look(id, places)
+    }
+
+    /// Looks into the packs where the index says that the item may be.
+    fn look(&self, id: &ItemId, places: Vec<Place>) -> Result<Found, StoreError> {
         let mut found = Found::default();
         for place in places {
             match self.handle(place.pack_no)? {

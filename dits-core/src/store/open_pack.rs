@@ -137,6 +137,22 @@ impl OpenPack {
         })))
     }
 
+    /// Removes the side log `name` if its pack was sealed and the process died before it could.
+    pub fn remove_left_log(layout: &Layout, name: &OpenName) -> Result<(), WriteError> {
+        if layout.open_pack(name).exists() {
+            return Ok(());
+        }
+        let log_path = layout.open_log(name);
+        match File::open(&log_path) {
+            Ok(log) if lock_named(&log, &log_path)? && !layout.open_pack(name).exists() => {
+                fs::remove_file(&log_path).map_err(|source| WriteError::io(&log_path, source))
+            }
+            Ok(_) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(source) => Err(WriteError::io(&log_path, source)),
+        }
+    }
+
     /// The pack's random name.
     pub fn name(&self) -> &OpenName {
         &self.header.name
@@ -192,6 +208,7 @@ impl OpenPack {
     }
 
     /// Writes the table and the trailer behind the payload, and returns the pack's final name.
+    /// What was written must be synced before the pack gets that name.
     pub fn write_table(&mut self) -> Result<PackHash, WriteError> {
         self.flush()?;
         let mut table = Vec::with_capacity((self.entries.len() + 2) * crate::pack_format::ENTRY_LEN);
@@ -202,8 +219,17 @@ impl OpenPack {
         self.payload.flush()?;
         self.payload.trim()?;
         reached(Step::PackTableWritten);
-        self.payload.sync()?;
         Ok(trailer.hash)
+    }
+
+    /// Another handle on the payload, for a thread that syncs it.
+    pub fn payload_file(&self) -> Result<File, WriteError> {
+        self.payload.another_handle()
+    }
+
+    /// An error of that other handle.
+    pub fn payload_error(&self, source: io::Error) -> WriteError {
+        self.payload.error(source)
     }
 
     /// Gives the pack, whole and synced, its final name, and removes the side log.

@@ -38,6 +38,22 @@ impl Sources {
         Ok(self.own.has(id)? || self.others.iter().any(|store| store.has(id).unwrap_or(false)))
     }
 
+    /// Says for each of `ids` whether one of the stores has it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sources::has`].
+    pub fn has_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
+        let mut has = self.own.has_each(ids)?;
+        for store in &self.others {
+            let absent: Vec<usize> = (0..ids.len()).filter(|at| !has[*at]).collect();
+            let asked: Vec<ItemId> = absent.iter().map(|at| ids[*at]).collect();
+            let answers = store.has_each(&asked).unwrap_or_default();
+            absent.into_iter().zip(answers).for_each(|(at, answer)| has[at] = answer);
+        }
+        Ok(has)
+    }
+
     /// Reads as [`Store::read`], from the first store that has a good copy.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use super::find::oid_of_stored;
 use super::handles::Handle;
 use super::index::NewRows;
 use super::open_pack::{Continued, OpenPack};
+use super::sealing::Sealing;
 use super::whole_pack::WholePack;
 use super::{Sharing, Store, lock};
 use crate::codec::Codec;
@@ -55,6 +56,8 @@ pub struct PackWriter<'s> {
     store: &'s Store,
     domain: Domain,
     pack: Option<Growing>,
+    /// The pack before it, while the disk takes it in.
+    sealing: Option<Sealing>,
     /// What this writer put into the pack at hand, and its plain length: pages of one name may
     /// have several.
     own: HashSet<(ItemId, u32)>,
@@ -72,8 +75,16 @@ enum Growing {
 
 impl<'s> PackWriter<'s> {
     pub(super) fn new(store: &'s Store, domain: Domain) -> PackWriter<'s> {
-        let own = HashSet::new();
-        PackWriter { store, domain, pack: None, own, rows: NewRows::default(), uncommitted: 0, has_failed: false }
+        PackWriter {
+            store,
+            domain,
+            pack: None,
+            sealing: None,
+            own: HashSet::new(),
+            rows: NewRows::default(),
+            uncommitted: 0,
+            has_failed: false,
+        }
     }
 
     /// Stores an item.
@@ -122,6 +133,7 @@ impl<'s> PackWriter<'s> {
     ///
     /// As for [`PackWriter::put`].
     pub fn sync(&mut self) -> Result<(), WriteError> {
+        self.guarded(Self::finish_sealing)?;
         self.commit()?;
         self.guarded(|writer| {
             let Some(Growing::Open(pack)) = &mut writer.pack else { return Ok(()) };
@@ -207,7 +219,9 @@ impl<'s> PackWriter<'s> {
     /// Looks for an open pack that another process left.
     fn take_over(&mut self) -> Result<Option<Box<OpenPack>>, WriteError> {
         let layout = &self.store.layout;
-        for name in layout.list_logs()? {
+        let mut names = layout.list_logs()?.into_iter();
+        let mut taken = None;
+        for name in names.by_ref() {
             let row = lock(&self.store.known).with_index(layout, |index| index.pack_named(&name))?;
             if row.as_ref().is_some_and(|row| row.is_left) {
                 continue;
@@ -222,11 +236,13 @@ impl<'s> PackWriter<'s> {
                 }
                 Continued::Pack(pack) => {
                     self.catch_up(&pack)?;
-                    return Ok(Some(pack));
+                    taken = Some(pack);
+                    break;
                 }
             }
         }
-        Ok(None)
+        names.try_for_each(|name| OpenPack::remove_left_log(layout, &name))?;
+        Ok(taken)
     }
 
     /// Makes the index agree with a pack that was taken over.
@@ -247,18 +263,17 @@ impl<'s> PackWriter<'s> {
     fn commit_open(&mut self, pack: &mut OpenPack) -> Result<(), WriteError> {
         pack.flush()?;
         self.uncommitted = 0;
-        self.add_rows(pack, None)?;
-        Ok(())
+        self.add_rows(pack)
     }
 
-    fn add_rows(&mut self, pack: &OpenPack, will_be: Option<&crate::hash::PackHash>) -> Result<(), WriteError> {
-        if self.rows.items.is_empty() && will_be.is_none() {
+    fn add_rows(&mut self, pack: &OpenPack) -> Result<(), WriteError> {
+        if self.rows.items.is_empty() {
             return Ok(());
         }
         let count = pack.entries().len() as u32;
         let rows = &mut self.rows;
         let no = lock(&self.store.known)
-            .with_index(&self.store.layout, |index| index.add_to_open(pack.name(), count, will_be, rows))?;
+            .with_index(&self.store.layout, |index| index.add_to_open(pack.name(), count, None, rows))?;
         *rows = NewRows::default();
         reached(Step::PackIndexed);
         // This very process wrote or checked every byte of it.
@@ -273,11 +288,24 @@ impl<'s> PackWriter<'s> {
             None => Ok(()),
             Some(Growing::Whole(pack)) => self.publish(*pack),
             Some(Growing::Open(mut pack)) => {
-                let hash = pack.write_table()?;
-                self.add_rows(&pack, Some(&hash))?;
-                pack.rename(&hash)
+                self.commit_open(&mut pack)?;
+                // One at a time: what the disk has not yet taken in stays bounded.
+                self.finish_sealing()?;
+                self.sealing = Some(Sealing::start(pack)?);
+                Ok(())
             }
         }
+    }
+
+    /// Waits for the pack that is being sealed, and gives it its final name.
+    fn finish_sealing(&mut self) -> Result<(), WriteError> {
+        let Some(sealing) = self.sealing.take() else { return Ok(()) };
+        let (pack, hash) = sealing.wait()?;
+        let (count, mut no_rows) = (pack.entries().len() as u32, NewRows::default());
+        lock(&self.store.known)
+            .with_index(&self.store.layout, |index| index.add_to_open(pack.name(), count, Some(&hash), &mut no_rows))?;
+        reached(Step::PackIndexed);
+        pack.rename(&hash)
     }
 
     fn publish(&mut self, pack: WholePack) -> Result<(), WriteError> {
@@ -296,7 +324,8 @@ impl<'s> PackWriter<'s> {
 
 impl Drop for PackWriter<'_> {
     fn drop(&mut self) {
-        // Room that stays reserved is cut off by the next writer.
+        // A pack that is not sealed, and room that stays reserved, are left to the next writer.
+        let _ = self.finish_sealing();
         if let Some(Growing::Open(pack)) = &mut self.pack {
             let _ = pack.trim();
         }

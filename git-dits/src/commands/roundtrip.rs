@@ -90,6 +90,7 @@ fn prove(sources: &Sources, path: &Path) -> Result<Proof, Failure> {
     let mut cleaner = Cleaner::new(sources, &mut writer, CleanOptions::default());
     loop {
         let mut block = cleaner.spent_block().unwrap_or_else(|| Vec::with_capacity(BLOCK_LEN));
+        block.clear();
         let read = (&mut file).take(BLOCK_LEN as u64).read_to_end(&mut block).map_err(failed)?;
         if read == 0 {
             break;

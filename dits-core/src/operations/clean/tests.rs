@@ -33,7 +33,7 @@ impl World {
         let mut cleaner = Cleaner::new(&self.sources, &mut writer, CleanOptions { hash_threads });
         for block in content.chunks(block_len) {
             let mut buffer = cleaner.spent_block().unwrap_or_default();
-            assert!(buffer.is_empty());
+            buffer.clear();
             buffer.extend_from_slice(block);
             cleaner.push(buffer)?;
         }
