@@ -60,7 +60,13 @@ pub fn run(link: &Link, here: &Here, mut git_in: GitIn, git_out: &mut dyn Write)
     let answer = hold(&mut from, git_out)?;
     let end = ending.wait()?;
     let may_mend = answer.is_whole && !end.missing.is_empty();
-    if !may_mend || !gate::mend(link, here, &needed, &end.missing)? {
+    let is_mended = may_mend
+        && gate::mend(link, here, &needed, &end.missing).unwrap_or_else(|failure| {
+            // The far end's own refusal still goes to git, so that no ref is left without an answer.
+            eprint!("{}", failure.text());
+            false
+        });
+    if !is_mended {
         git_out.write_all(&answer.bytes).and_then(|()| git_out.flush()).map_err(lost)?;
         return Ok(tunnel::ended(end));
     }

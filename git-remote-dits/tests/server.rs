@@ -81,6 +81,10 @@ fn a_receipt_spares_the_upload_but_never_the_servers_own_check() {
     let before = repo.git(&["ls-remote", "origin"]).ok();
     let refused = repo.git(&["push", "--no-verify"]).fails();
     assert!(refused.contains("clip.mov"), "{refused}");
+    // Only the server's check says it so: no question at the gate stopped the push before.
+    assert!(refused.contains("[remote rejected] main -> main (pre-receive hook declined)"), "{refused}");
+    assert!(refused.contains("needs media that this server lacks"), "{refused}");
+    assert!(!refused.contains("hung up") && !refused.contains("disconnect"), "{refused}");
     assert_eq!(repo.git(&["ls-remote", "origin"]).ok(), before);
     drop(server);
 }
