@@ -15,6 +15,8 @@ use dits_core::wire::packet_line::{self, FLUSH, HEADER_LEN, PACKET_LEN_MAX};
 
 /// Packets that are sent in one write.
 const PACKETS_PER_WRITE: usize = 16;
+/// Longest content of which nothing is sent before its end, in bytes.
+pub const HELD_BACK_MAX: u64 = ((PACKETS_PER_WRITE - 1) * (PACKET_LEN_MAX - HEADER_LEN)) as u64;
 
 /// A status line's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 //! **May touch:** the stores, and through the function it is handed the program that fetches.
 //!
 //! **Must hold:**
-//! - what goes to a work tree is the whole content or the pointer, whatever is missing;
+//! - what goes to a work tree is the whole content or the pointer, whatever is missing or
+//!   damaged: no byte of a long content is sent before all of it was read and found right;
 //! - what goes into a pipe is the whole content or a failure, never a pointer in its place;
 //! - nothing is fetched where all media is at hand.
 
@@ -16,7 +17,7 @@ use dits_core::operations::hydrate::{self, Completeness, HydrateError};
 use dits_core::pointer::{self, Pointer, Reading};
 use dits_core::repo::config::OnMissing;
 
-use crate::answer::{self, ContentWriter, Status};
+use crate::answer::{self, ContentWriter, HELD_BACK_MAX, Status};
 use crate::clean::Fill;
 use crate::delayed::Delayed;
 use crate::fetch::Missing;
@@ -33,6 +34,16 @@ pub type Fetch<'f> = &'f mut dyn FnMut(&[Pointer]) -> Missing;
 enum For {
     WorkTree,
     Pipe,
+}
+
+/// How far an answer went.
+enum Sent {
+    /// To its end.
+    Whole,
+    /// Nowhere yet: another answer can be given.
+    Nothing(HydrateError),
+    /// Git had part of it, and was told to throw that away.
+    Part(HydrateError),
 }
 
 /// All smudge requests of one process.
@@ -216,31 +227,56 @@ impl<'s, 'f> Smudging<'s, 'f> {
         out: &mut impl Write,
         report: &mut Report<'_>,
     ) -> Result<(), PassError> {
-        let mut content = ContentWriter::new(out);
-        let written = match self.stores.all() {
-            Ok(sources) => hydrate::write_to(sources, pointer, &mut content),
-            Err(error) => Err(HydrateError::from(error)),
-        };
-        let error = match written {
-            Ok(()) => return Ok(content.finish()?),
-            Err(HydrateError::Write(error)) => return Err(PassError::Output(error)),
-            Err(error) => error,
-        };
-        let can_answer_otherwise = content.give_up()?;
-        match (can_answer_otherwise, wanted_for) {
-            (true, For::WorkTree) => {
+        let mut sent = self.try_to_send(pointer, wanted_for, out)?;
+        // The store knows of the damage now and takes what is damaged for missing.
+        if let (Sent::Nothing(HydrateError::Outline(_)), For::WorkTree) = (&sent, wanted_for)
+            && (self.fetch)(std::slice::from_ref(pointer)).is_empty()
+        {
+            sent = self.try_to_send(pointer, wanted_for, out)?;
+        }
+        match (sent, wanted_for) {
+            (Sent::Whole, _) => Ok(()),
+            (Sent::Nothing(error), For::WorkTree) => {
                 report.kept_as_pointer(path, &error.to_string());
                 Ok(answer::content(out, pointer.to_string().as_bytes())?)
             }
-            (true, For::Pipe) => {
+            (Sent::Nothing(error), For::Pipe) => {
                 report.error(&format!("cannot read {}", shown(path)), Some(&error), &[]);
                 Ok(answer::status(out, Status::Error)?)
             }
-            (false, _) => {
+            (Sent::Part(error), _) => {
                 report.error(&format!("cannot read {}", shown(path)), Some(&error), &[]);
                 Ok(())
             }
         }
+    }
+
+    fn try_to_send(&self, pointer: &Pointer, wanted_for: For, out: &mut impl Write) -> Result<Sent, PassError> {
+        let sources = match self.stores.all() {
+            Ok(sources) => sources,
+            Err(error) => return Ok(Sent::Nothing(error.into())),
+        };
+        // Git has removed the old file by now and stops at the first failure, so a failure must
+        // show while the pointer can still be sent.
+        if wanted_for == For::WorkTree
+            && pointer.size > HELD_BACK_MAX
+            && let Err(error) = hydrate::write_to(sources, pointer, &mut io::sink())
+        {
+            return Ok(Sent::Nothing(error));
+        }
+        let mut content = ContentWriter::new(out);
+        let error = match hydrate::write_to(sources, pointer, &mut content) {
+            Ok(()) => {
+                content.finish()?;
+                return Ok(Sent::Whole);
+            }
+            Err(HydrateError::Write(error)) => return Err(PassError::Output(error)),
+            Err(error) => error,
+        };
+        Ok(match content.give_up()? {
+            true => Sent::Nothing(error),
+            false => Sent::Part(error),
+        })
     }
 
     fn is_complete(&self, pointer: &Pointer) -> Result<bool, HydrateError> {

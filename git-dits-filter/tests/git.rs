@@ -216,6 +216,39 @@ fn media_that_cannot_be_fetched_is_left_as_its_pointer_and_named() {
 }
 
 #[test]
+fn damage_deep_inside_a_long_file_leaves_its_pointer_and_the_other_files_come() {
+    let sandbox = Sandbox::with_repo();
+    let (long, other) = (noise(1, 4_000_000), noise(2, 20_000));
+    sandbox.write("repo/a.bin", &long);
+    sandbox.git("repo", ["add", "."]);
+    let mut packs = Vec::new();
+    for folder in ["open", "packs"] {
+        let listed = std::fs::read_dir(sandbox.path("repo/.git/dits/store").join(folder));
+        packs.extend(listed.into_iter().flatten().flatten().map(|entry| entry.path()));
+    }
+    let pack = packs.iter().find(|path| path.extension().is_some_and(|end| end == "pack")).expect("a pack");
+    let mut bytes = std::fs::read(pack).expect("ours");
+    bytes[3_500_000] ^= 1;
+    std::fs::write(pack, bytes).expect("ours");
+    sandbox.write("repo/b.bin", &other);
+    sandbox.git("repo", ["add", "."]);
+    sandbox.git("repo", ["commit", "-qm", "x"]);
+    for name in ["repo/a.bin", "repo/b.bin"] {
+        std::fs::remove_file(sandbox.path(name)).expect("ours");
+    }
+    sandbox.helper("while read oid size; do echo $oid >>$HOME/asked; echo \"$oid missing the server is away\"; done");
+
+    let checkout = sandbox.try_git("repo", ["checkout", "-q", "--", "."]);
+    let told = stderr(&checkout);
+    assert!(checkout.status.success(), "{told}");
+    assert!(told.contains("warning: a.bin is left as a pointer\ncaused by: ") && told.contains("damaged"), "{told}");
+    assert!(told.contains("hint: `git dits pull`"), "{told}");
+    assert_eq!(sandbox.read("repo/a.bin"), pointer_text(&long));
+    assert!(sandbox.read("repo/b.bin") == other);
+    assert_eq!(sandbox.read("home/asked"), format!("{}\n", FileHash::of(&long)).into_bytes(), "asked once");
+}
+
+#[test]
 fn chosen_files_are_left_as_pointers_without_a_word() {
     let sandbox = Sandbox::with_repo();
     let content = noise(1, 20_000);
