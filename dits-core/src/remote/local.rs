@@ -23,6 +23,7 @@ use crate::item::{ItemId, ItemKind};
 use crate::manifest::span::Span;
 use crate::manifest::{Manifest, parts::Part};
 use crate::pack_format::Domain;
+use crate::pointer::Pointer;
 use crate::repo::git_program::{GitError, GitProgram};
 use crate::store::{NewItem, ReadError, Store, StoreError, StoreOptions, StoredItem, WriteError};
 
@@ -137,19 +138,30 @@ impl LocalRemote {
         &self.store
     }
 
+    /// Says whether everything of a file is there, and the file is as long as its pointer says.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoteError`] if the store cannot be used.
+    pub fn holds(&self, pointer: &Pointer) -> Result<bool, RemoteError> {
+        Ok(self.whole(&pointer.oid)?.is_some_and(|(_, manifest)| manifest.pointer() == *pointer))
+    }
+
     pub(super) fn held(&self, oids: &[FileHash]) -> Result<Vec<Option<Receipt>>, RemoteError> {
         self.store.refresh()?;
-        let held = |oid: &FileHash| {
-            for manifest in self.store.manifests_of(oid)? {
-                if let Ok((_, missing)) = self.missing_parts(&manifest, MissingWanted::Any)
-                    && missing.is_empty()
-                {
-                    return Ok(Some(receipt(*oid, manifest)));
-                }
+        oids.iter().map(|oid| Ok(self.whole(oid)?.map(|(hash, _)| receipt(*oid, hash)))).collect()
+    }
+
+    /// A manifest of which every part is there.
+    fn whole(&self, oid: &FileHash) -> Result<Option<(ManifestHash, Manifest)>, RemoteError> {
+        for hash in self.store.manifests_of(oid)? {
+            if let Ok((manifest, missing)) = self.missing_parts(&hash, MissingWanted::Any)
+                && missing.is_empty()
+            {
+                return Ok(Some((hash, manifest)));
             }
-            Ok(None)
-        };
-        oids.iter().map(held).collect()
+        }
+        Ok(None)
     }
 
     pub(super) fn missing(&self, items: &[ItemId]) -> Result<Vec<bool>, RemoteError> {

@@ -340,13 +340,13 @@ fn parse_listing(listed: &[u8], form: ListedAs) -> Vec<Candidate> {
 #[derive(Default)]
 struct Collector {
     walked: Walked,
-    seen: HashSet<FileHash>,
+    seen: HashSet<Pointer>,
 }
 
 impl Collector {
     fn take(&mut self, evaluated: evaluate::Evaluated, commit: GitId) -> Result<(), WalkError> {
         for found in evaluated.pointers {
-            if self.seen.insert(found.pointer.oid) {
+            if self.seen.insert(found.pointer) {
                 let path = usable(found.path, &commit.to_string())?;
                 self.walked.pointers.push(Found { pointer: found.pointer, path, commit, replaces: found.replaces });
             }

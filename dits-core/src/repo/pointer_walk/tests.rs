@@ -110,6 +110,14 @@ fn a_file_is_found_once_and_says_what_it_replaces() {
 }
 
 #[test]
+fn a_second_pointer_with_the_same_oid_and_another_size_is_found_too() {
+    let repo = TestRepo::with_filter();
+    let wrong = Pointer { oid: FileHash::of(b"one"), size: 1000 };
+    let tip = repo.commit(&[("x.mov", &pointer("one")), ("y.mov", &wrong.to_string())]);
+    assert_eq!(repo.paths(&[tip], &[]), ["x.mov", "y.mov"]);
+}
+
+#[test]
 fn known_commits_that_are_not_here_are_passed_over() {
     let repo = TestRepo::with_filter();
     let tip = repo.commit(&[("x.mov", &pointer("one"))]);

@@ -11,9 +11,6 @@
 
 use std::io::Read;
 
-use dits_core::hash::FileHash;
-use dits_core::limits;
-use dits_core::remote::Remote;
 use dits_core::remote::local::LocalRemote;
 use dits_core::repo::pointer_walk::{AttributeCase, Found, GitId, Known, Walked, walk};
 use dits_core::repo::stores::on_a_share;
@@ -49,12 +46,12 @@ pub fn run(_: &Args) -> Result<(), Failure> {
     }
     let options = on_a_share(repository.git_dir(), &here.env)
         .ok_or_else(|| Failure::new("there is no home for the index of a share").hint("set HOME"))?;
-    let share = Remote::Local(Box::new(LocalRemote::open(options)?));
+    let share = LocalRemote::open(options)?;
     let mut missing = Vec::new();
-    for batch in pointers.chunks(limits::IDS_PER_MESSAGE_MAX) {
-        let oids: Vec<FileHash> = batch.iter().map(|found| found.pointer.oid).collect();
-        let held = share.held(&oids)?;
-        missing.extend(batch.iter().zip(held).filter(|(_, held)| held.is_none()).map(|(found, _)| found));
+    for found in &pointers {
+        if !share.holds(&found.pointer)? {
+            missing.push(found);
+        }
     }
     match missing.is_empty() {
         true => Ok(()),
