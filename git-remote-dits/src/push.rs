@@ -2,12 +2,13 @@
 //!
 //! **For:** `connect git-receive-pack`.
 //!
-//! **May touch:** git's two streams, the far end, one temporary file.
+//! **May touch:** git's two streams, the far end, one unnamed temporary file in the git directory.
 //!
 //! **Must hold:**
 //! - git's bytes reach the far end unchanged and in order;
 //! - where the far end finds media missing, that media is uploaded and the same bytes are
-//!   sent once more, to a new program; git hears only the last answer.
+//!   sent once more, to a new program; git hears only the last answer;
+//! - without room for a copy the push goes on all the same, and only cannot be sent again.
 //!
 //! **Format:** `docs/protocols/remote-helper.md`.
 
@@ -54,12 +55,13 @@ pub fn run(link: &Link, here: &Here, mut git_in: GitIn, git_out: &mut dyn Write)
         return tunnel::run(far, git_in, git_out);
     }
     let FarEnd { to, mut from, ending } = far;
-    let sent = Arc::new(Mutex::new(Sent { spool: spool()?, to: Some(to) }));
+    let sent = Arc::new(Mutex::new(Sent { spool: spool(here), to: Some(to) }));
     let feeder = Arc::clone(&sent);
     std::thread::spawn(move || feed(git_in, &feeder));
     let answer = hold(&mut from, git_out)?;
     let end = ending.wait()?;
-    let may_mend = answer.is_whole && !end.missing.is_empty();
+    let is_kept = locked(&sent).spool.is_some();
+    let may_mend = is_kept && answer.is_whole && !end.missing.is_empty();
     let is_mended = may_mend
         && gate::mend(link, here, &needed, &end.missing).unwrap_or_else(|failure| {
             // The far end's own refusal still goes to git, so that no ref is left without an answer.
@@ -85,12 +87,15 @@ fn refuse(commands: &Commands, failure: Failure, git_in: &mut GitIn, git_out: &m
 
 /// What git sends behind its commands, kept to be sent again.
 struct Sent {
-    spool: File,
+    /// `None` once there was no room for all of it.
+    spool: Option<File>,
     to: Option<Box<dyn Write + Send>>,
 }
 
-fn spool() -> Result<File, Failure> {
-    tempfile::tempfile().map_err(|error| Failure::new("cannot make a temporary file").because(&error))
+/// A file beside the objects that are pushed: there is room for about as much, unlike in a
+/// folder for temporary files, which may be memory.
+fn spool(here: &Here) -> Option<File> {
+    tempfile::tempfile_in(here.repository().ok()?.git_dir()).ok()
 }
 
 fn locked(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
@@ -108,10 +113,9 @@ fn feed(mut git_in: GitIn, sent: &Mutex<Sent>) {
             Err(_) => break,
         };
         let mut sent = locked(sent);
-        if sent.spool.write_all(&buffer[..len]).is_err() {
-            // Without a whole copy nothing can be sent again: the push ends as broken off.
-            sent.to = None;
-            return;
+        // Without a whole copy nothing can be sent again, which is no reason not to send it now.
+        if sent.spool.as_mut().is_some_and(|spool| spool.write_all(&buffer[..len]).is_err()) {
+            sent.spool = None;
         }
         let is_taken =
             sent.to.as_mut().is_some_and(|to| to.write_all(&buffer[..len]).and_then(|()| to.flush()).is_ok());
@@ -156,7 +160,8 @@ fn replay(
     let sent = Arc::clone(sent);
     std::thread::spawn(move || {
         let mut sent = locked(&sent);
-        let sent_again = sent.spool.seek(SeekFrom::Start(0)).and_then(|_| tunnel::copy(&mut sent.spool, &mut to));
+        let Some(spool) = sent.spool.as_mut() else { return };
+        let sent_again = spool.seek(SeekFrom::Start(0)).and_then(|_| tunnel::copy(spool, &mut to));
         // Whether git goes on sending is up to git: the feeder takes over, at the end of the file.
         sent.to = sent_again.is_ok().then_some(to);
     });
