@@ -9,6 +9,7 @@
 //!
 //! **Format:** `gitprotocol-pack(5)`, and `docs/protocols/remote-helper.md`.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
 use bstr::{BString, ByteSlice};
@@ -64,6 +65,7 @@ impl Commands {
     /// Reads up to the first flush, or the end of the stream.
     pub fn read(from: &mut impl Read) -> io::Result<Commands> {
         let mut commands = Commands::default();
+        let mut seen = HashSet::new();
         let mut payload = Vec::new();
         loop {
             let Some(header) = packet_line::read(from, &mut payload, PAYLOAD_LEN_MAX)? else {
@@ -75,18 +77,18 @@ impl Commands {
             if commands.held.len() > COMMANDS_LEN_MAX {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the list of refs to push is too long"));
             }
-            commands.take(&payload);
+            commands.take(&payload, &mut seen);
         }
     }
 
-    fn take(&mut self, payload: &[u8]) {
+    fn take(&mut self, payload: &[u8], seen: &mut HashSet<GitId>) {
         let (line, capabilities) = payload.split_once_str(b"\0").unwrap_or((payload, b""));
         if self.capabilities.is_empty() {
             self.capabilities = capabilities.trim_ascii_end().into();
         }
         let Some((new, name)) = command(line) else { return };
         self.refs.push(name.into());
-        if !new.is_null() && !self.tips.contains(&new) {
+        if !new.is_null() && seen.insert(new) {
             self.tips.push(new);
         }
     }
