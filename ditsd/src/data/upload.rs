@@ -12,6 +12,7 @@
 //!
 //! **Format:** `docs/protocols/data-v1.md`.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use dits_core::codec::{Codec, Decoder};
@@ -26,6 +27,8 @@ use super::{Frames, Presence};
 
 /// Bytes after which what was stored is committed.
 const COMMIT_EVERY: usize = 8 * 1024 * 1024;
+/// Items of other repositories' packs after which they are recorded.
+const ADOPTED_MAX: usize = 4096;
 /// Items that wait for the writer; their bytes are bounded by the connection's room.
 const ITEMS_WAITING: usize = 256;
 
@@ -113,7 +116,7 @@ struct Writer<'a> {
     plain: Vec<u8>,
     uncommitted: usize,
     /// Items that another repository's packs hold and this one's client sent.
-    adopted: Vec<ItemId>,
+    adopted: HashSet<ItemId>,
     /// Items came that were in the store already; who stored them may not have synced them,
     /// and may have died since.
     leans_on_others: bool,
@@ -129,7 +132,7 @@ impl<'a> Writer<'a> {
             decoder: Decoder::new(),
             plain: Vec::new(),
             uncommitted: 0,
-            adopted: Vec::new(),
+            adopted: HashSet::new(),
             leans_on_others: false,
         }
     }
@@ -155,9 +158,12 @@ impl<'a> Writer<'a> {
         if self.is_stored(item)? {
             self.leans_on_others = true;
             if !self.store.has_in(self.domain, &item.id).map_err(store_failed)? {
-                self.adopted.push(item.id);
+                self.adopted.insert(item.id);
             }
-            return Ok(());
+            return match self.adopted.len() >= ADOPTED_MAX {
+                true => self.commit(),
+                false => Ok(()),
+            };
         }
         let new = NewItem { id: item.id, codec: item.codec, plain_len: item.plain_len, stored: &item.bytes };
         self.pack.put(new).map_err(|error| match error {
@@ -198,7 +204,8 @@ impl<'a> Writer<'a> {
     fn commit(&mut self) -> Result<(), Refusal> {
         self.uncommitted = 0;
         self.pack.commit().map_err(Refusal::Write)?;
-        self.presence.record(self.domain, &std::mem::take(&mut self.adopted)).map_err(Refusal::Presence)
+        let adopted: Vec<ItemId> = self.adopted.drain().collect();
+        self.presence.record(self.domain, &adopted).map_err(Refusal::Presence)
     }
 
     fn sync(&mut self) -> Result<(), Refusal> {
