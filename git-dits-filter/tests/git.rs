@@ -223,7 +223,7 @@ fn damage_deep_inside_a_long_file_leaves_its_pointer_and_the_other_files_come() 
     sandbox.git("repo", ["add", "."]);
     let mut packs = Vec::new();
     for folder in ["open", "packs"] {
-        let listed = std::fs::read_dir(sandbox.path("repo/.git/dits/store").join(folder));
+        let listed = std::fs::read_dir(sandbox.path("repo/.git/dits").join(folder));
         packs.extend(listed.into_iter().flatten().flatten().map(|entry| entry.path()));
     }
     let pack = packs.iter().find(|path| path.extension().is_some_and(|end| end == "pack")).expect("a pack");
