@@ -16,6 +16,7 @@ mod control;
 mod data;
 mod error;
 mod grpc;
+mod pulse;
 mod tunnel;
 
 pub mod link;
@@ -78,6 +79,7 @@ pub struct ServerRemote {
     host: Host,
     repo: RepoName,
     control: channel::Client,
+    line: channel::Line,
     address: SocketAddr,
     pin: Fingerprint,
     server_id: [u8; 16],
@@ -104,6 +106,7 @@ impl ServerRemote {
         Ok(ServerRemote {
             control: greeted.client,
             address: dialed.address,
+            line: dialed.line,
             pin,
             server_id: greeted.server_id,
             repo_id: greeted.repo_id,

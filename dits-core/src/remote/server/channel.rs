@@ -22,6 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::ServerError;
+use super::pulse::{Pulse, Watched};
 use super::trust::PinVerifier;
 use crate::limits;
 use crate::remote::proto::control_client::ControlClient;
@@ -46,6 +47,23 @@ pub struct Dialed {
     channel: Channel,
     /// Where the server really is.
     pub address: SocketAddr,
+    /// The TCP connection below.
+    pub line: Line,
+}
+
+/// The TCP connection that calls go over at present: another is made when it breaks.
+#[derive(Clone, Default)]
+pub struct Line(Arc<Mutex<Option<Pulse>>>);
+
+impl Line {
+    /// The pulse of the connection; `None` before there is one.
+    pub fn pulse(&self) -> Option<Pulse> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_now(&self, pulse: Pulse) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(pulse);
+    }
 }
 
 /// Why there is no connection, and how far it came.
@@ -91,7 +109,7 @@ pub async fn dial(host: &Host, verifier: Arc<PinVerifier>) -> Result<Dialed, Not
         true => format!("http://[{}]:{}", host.name, host.port),
         false => format!("http://{}:{}", host.name, host.port),
     };
-    let bad_name = || NotDialed { error: unreachable_host(host, io::ErrorKind::InvalidInput.into()), address: None };
+    let bad_name = || NotDialed { error: unreachable_host(host, &io::ErrorKind::InvalidInput.into()), address: None };
     let endpoint = Endpoint::from_shared(uri).map_err(|_| bad_name())?;
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -102,20 +120,24 @@ pub async fn dial(host: &Host, verifier: Arc<PinVerifier>) -> Result<Dialed, Not
         .initial_connection_window_size(CONNECTION_WINDOW);
     let name = ServerName::try_from(host.name.clone()).map_err(|_| bad_name())?;
     let tls = TlsConnector::from(Arc::new(verifier.client_config(b"h2")));
-    let (dialed_host, slot) = (host.clone(), Arc::clone(&reached));
+    let line = Line::default();
+    let (dialed_host, slot, current) = (host.clone(), Arc::clone(&reached), line.clone());
     let connector = tower::service_fn(move |_| {
-        let (host, name, tls, slot) = (dialed_host.clone(), name.clone(), tls.clone(), slot.clone());
+        let (host, name, tls) = (dialed_host.clone(), name.clone(), tls.clone());
+        let (slot, current) = (slot.clone(), current.clone());
         async move {
             let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
             stream.set_nodelay(true)?;
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.peer_addr()?);
-            tls.connect(name, stream).await.map(TokioIo::new)
+            let (stream, pulse) = Watched::new(tls.connect(name, stream).await?);
+            current.is_now(pulse);
+            Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect_with_connector(connector)).await;
     let address = *reached.lock().unwrap_or_else(PoisonError::into_inner);
     match (connected, address) {
-        (Ok(Ok(channel)), Some(address)) => Ok(Dialed { channel, address }),
+        (Ok(Ok(channel)), Some(address)) => Ok(Dialed { channel, address, line }),
         (Ok(Ok(_)), None) => Err(bad_name()),
         (Ok(Err(error)), _) => Err(NotDialed { error: connect_failed(host, &error), address }),
         (Err(_), _) => Err(NotDialed { error: ServerError::TimedOut { host: host.clone() }, address }),
@@ -124,20 +146,26 @@ pub async fn dial(host: &Host, verifier: Arc<PinVerifier>) -> Result<Dialed, Not
 
 /// Digs the system's own error out of the transport's.
 fn connect_failed(host: &Host, error: &tonic::transport::Error) -> ServerError {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if let Some(source) = inner.downcast_ref::<io::Error>() {
-            // An io::Error cannot be cloned; its kind and text say what happened.
-            return match source.kind() {
-                io::ErrorKind::TimedOut => ServerError::TimedOut { host: host.clone() },
-                kind => unreachable_host(host, io::Error::new(kind, source.to_string())),
-            };
-        }
-        cause = inner.source();
+    match io_cause(error) {
+        Some(cause) if cause.kind() != io::ErrorKind::TimedOut => unreachable_host(host, cause),
+        _ => ServerError::TimedOut { host: host.clone() },
     }
-    ServerError::TimedOut { host: host.clone() }
 }
 
-fn unreachable_host(host: &Host, source: io::Error) -> ServerError {
-    ServerError::Unreachable { host: host.clone(), source }
+/// The system's own error at the bottom of the transport's.
+pub fn io_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        match cause.downcast_ref::<io::Error>() {
+            Some(found) => return Some(found),
+            None => next = cause.source(),
+        }
+    }
+    None
+}
+
+/// No connection, for this reason.
+pub fn unreachable_host(host: &Host, cause: &io::Error) -> ServerError {
+    // An io::Error cannot be cloned; its kind and text say what happened.
+    ServerError::Unreachable { host: host.clone(), source: io::Error::new(cause.kind(), cause.to_string()) }
 }

@@ -8,12 +8,13 @@
 //!
 //! **Format:** `docs/protocols/control-v1.md`.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::{Code, Request, Status};
 
-use super::channel::{Client, Dialed};
+use super::channel::{Client, Dialed, io_cause, unreachable_host};
 use super::{ConnectOptions, ServerError, ServerRemote};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::{ItemId, ItemKind};
@@ -76,7 +77,22 @@ fn timed<T>(message: T) -> Request<T> {
 pub fn call_failed(host: &Host, status: Status) -> ServerError {
     match status.code() {
         Code::Unauthenticated => ServerError::NoCredential { host: host.clone() },
-        _ => ServerError::Call { host: host.clone(), status: Box::new(status) },
+        _ => broken_off(host, &status)
+            .unwrap_or_else(|| ServerError::Call { host: host.clone(), status: Box::new(status) }),
+    }
+}
+
+/// What is wrong with the connection, where that and not the server is why a call failed.
+fn broken_off(host: &Host, status: &Status) -> Option<ServerError> {
+    // What the server says has no source.
+    let cause = io_cause(std::error::Error::source(status)?);
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+            Some(unreachable_host(host, cause?))
+        }
+        Some(_) => Some(ServerError::Lost { host: host.clone() }),
+        None if status.code() == Code::Unavailable => Some(ServerError::Lost { host: host.clone() }),
+        None => None,
     }
 }
 

@@ -7,7 +7,8 @@
 //! **Must hold:**
 //! - an item is compared with its name before it is handed on;
 //! - memory is bounded whatever the number of items and the speed of either end;
-//! - where UDP fails, the rest goes over gRPC, and a person is told so once.
+//! - where UDP fails, the rest goes over gRPC, and a person is told so once;
+//! - a server that is gone ends a transfer as soon as the system says so over TCP.
 //!
 //! **Format:** `docs/protocols/data-v1.md`.
 
@@ -18,6 +19,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::link::{FramesIn, FramesOut, LinkError, Patience};
+use super::pulse::Pulse;
 use super::trust::PinVerifier;
 use super::{ServerError, ServerRemote, Transport, control, grpc, quic};
 use crate::remote::proto::{Direction, OpenDataRequest};
@@ -38,17 +40,45 @@ const _: () = assert!(crate::limits::FRAME_LEN_MAX + 4 <= ROOM);
 /// What is remembered between transfers.
 #[derive(Default)]
 pub struct DataState {
-    upload: Option<Arc<quic::Dialed>>,
-    download: Option<Arc<quic::Dialed>>,
+    upload: Option<Quic>,
+    download: Option<Quic>,
     gave_up_quic: bool,
     /// Something that may pass happened, and since then no transfer has gone well.
     was_retried: bool,
 }
 
+/// A QUIC connection, and the life of the TCP connection that its token came over.
+#[derive(Clone)]
+struct Quic {
+    dialed: Arc<quic::Dialed>,
+    control: Option<Pulse>,
+}
+
+impl Quic {
+    /// Returns true if the server cannot be expected at the other end any more.
+    fn is_gone(&self) -> bool {
+        self.dialed.connection.close_reason().is_some() || self.lost_control()
+    }
+
+    fn lost_control(&self) -> bool {
+        self.control.as_ref().is_some_and(Pulse::has_ended)
+    }
+
+    /// Does some work for as long as the control connection is there.
+    async fn watched<T>(control: Option<&Pulse>, work: impl Future<Output = T>) -> Result<T, StreamError> {
+        let Some(control) = control else { return Ok(work.await) };
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = control.clone().ended() => Err(StreamError::ControlLost),
+        }
+    }
+}
+
 /// What opens streams of frames.
 #[derive(Clone)]
 enum Carrier {
-    Quic(Arc<quic::Dialed>),
+    Quic(Quic),
     Grpc { client: Box<super::channel::Client>, repo: String, direction: Direction },
 }
 
@@ -57,6 +87,8 @@ enum Carrier {
 enum StreamError {
     #[error(transparent)]
     Link(#[from] LinkError),
+    #[error("the control connection was lost")]
+    ControlLost,
     #[error("{reason}")]
     Refused { code: RefusalCode, reason: String },
     #[error("{0}")]
@@ -73,15 +105,24 @@ impl Carrier {
         }
     }
 
-    fn is_quic(&self) -> bool {
-        matches!(self, Carrier::Quic(_))
+    /// Returns true if this is a QUIC connection whose control connection is well.
+    fn is_quic_alone(&self) -> bool {
+        matches!(self, Carrier::Quic(quic) if !quic.lost_control())
+    }
+
+    /// Does the work of a stream, as long as the server is there. A call notices by itself.
+    async fn guard<T>(&self, work: impl Future<Output = Result<T, StreamError>>) -> Result<T, StreamError> {
+        match self {
+            Carrier::Quic(quic) => Quic::watched(quic.control.as_ref(), work).await?,
+            Carrier::Grpc { .. } => work.await,
+        }
     }
 
     async fn open(&self) -> Result<(FramesOut, FramesIn), StreamError> {
         let patience = Patience::of(ANSWER_SILENCE_MAX);
         match self {
-            Carrier::Quic(dialed) => {
-                let opened = dialed.connection.open_bi().await;
+            Carrier::Quic(quic) => {
+                let opened = quic.dialed.connection.open_bi().await;
                 let (send, receive) =
                     opened.map_err(|error| LinkError::Write(quinn::WriteError::ConnectionLost(error)))?;
                 Ok((FramesOut::quic(send), FramesIn::quic(receive, patience)))
@@ -112,9 +153,7 @@ impl ServerRemote {
                 _ => &state.upload,
             };
             match kept {
-                Some(dialed) if dialed.connection.close_reason().is_none() => {
-                    return Ok(Carrier::Quic(Arc::clone(dialed)));
-                }
+                Some(quic) if !quic.is_gone() => return Ok(Carrier::Quic(quic.clone())),
                 _ => state.gave_up_quic,
             }
         };
@@ -148,9 +187,13 @@ impl ServerRemote {
             let (Ok(id), Ok(secret)) = (token.token_id.as_ref().try_into(), token.secret.as_ref().try_into()) else {
                 return Err(tonic::Status::internal("a token of another length"));
             };
-            Ok(tokio::time::timeout(patience, quic::dial(address, tls, id, secret)).await)
+            let control = self.line.pulse();
+            let dialing = tokio::time::timeout(patience, quic::dial(address, tls, id, secret));
+            let dialed = Quic::watched(control.as_ref(), dialing).await;
+            Ok(dialed.map(|dialed| (dialed, control)))
         };
         let dialed = self.runtime.block_on(dialing).map_err(|status| control::call_failed(&self.host, status))?;
+        let (dialed, control) = dialed.map_err(|error| self.server_error(error))?;
         let dialed = match dialed {
             Ok(Ok(dialed)) => dialed,
             Ok(Err(quic::DialError::Refused { code, reason })) => {
@@ -158,13 +201,13 @@ impl ServerRemote {
             }
             Ok(Err(_)) | Err(_) => return Ok(None),
         };
-        let dialed = Arc::new(dialed);
+        let quic = Quic { dialed: Arc::new(dialed), control };
         let mut state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         match direction {
-            Direction::Download => state.download = Some(Arc::clone(&dialed)),
-            _ => state.upload = Some(Arc::clone(&dialed)),
+            Direction::Download => state.download = Some(quic.clone()),
+            _ => state.upload = Some(quic.clone()),
         }
-        Ok(Some(Carrier::Quic(dialed)))
+        Ok(Some(Carrier::Quic(quic)))
     }
 
     /// Uses gRPC from now on, and says so the first time.
@@ -194,9 +237,10 @@ impl ServerRemote {
         };
         let is_broken = match &error {
             StreamError::Link(LinkError::Frame(_)) | StreamError::Refused { .. } | StreamError::Nonsense(_) => false,
+            StreamError::ControlLost => false,
             StreamError::Link(_) => true,
         };
-        if carrier.is_quic() && is_broken && self.transport == Transport::Auto {
+        if carrier.is_quic_alone() && is_broken && self.transport == Transport::Auto {
             self.give_up_quic();
             return Ok(());
         }
@@ -228,6 +272,7 @@ impl ServerRemote {
         let host = self.host.clone();
         match error {
             StreamError::Link(LinkError::Call(status)) => control::call_failed(&host, *status),
+            StreamError::ControlLost => ServerError::Lost { host },
             StreamError::Link(source) => ServerError::Data { host, source },
             StreamError::Refused { code, reason } => ServerError::Refused { host, code, reason },
             StreamError::Nonsense(what) => ServerError::Answer { host, what },
@@ -237,6 +282,6 @@ impl ServerRemote {
     /// Takes out the QUIC connections, so that the next transfer makes new ones.
     pub(super) fn take_dialed(&self) -> impl Iterator<Item = Arc<quic::Dialed>> + use<> {
         let mut state = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        [state.upload.take(), state.download.take()].into_iter().flatten()
+        [state.upload.take(), state.download.take()].into_iter().flatten().map(|quic| quic.dialed)
     }
 }

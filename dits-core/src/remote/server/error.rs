@@ -93,6 +93,12 @@ pub enum ServerError {
         /// The server.
         host: Host,
     },
+    /// The connection broke.
+    #[error("the connection to {host} was lost")]
+    Lost {
+        /// The server.
+        host: Host,
+    },
     /// A data stream broke.
     #[error("the data connection to {host} failed")]
     Data {
@@ -141,7 +147,7 @@ impl ServerError {
     /// Returns true if the same may succeed when it is tried again.
     pub fn is_retryable(&self) -> bool {
         match self {
-            ServerError::Unreachable { .. } | ServerError::TimedOut { .. } => true,
+            ServerError::Unreachable { .. } | ServerError::TimedOut { .. } | ServerError::Lost { .. } => true,
             ServerError::Data { source, .. } => match source {
                 LinkError::Frame(_) => false,
                 LinkError::Read(_) | LinkError::Write(_) | LinkError::Silent(_) | LinkError::Gone => true,

@@ -112,7 +112,9 @@ impl ServerRemote {
         let (sender, answers) = mpsc::channel(ITEMS_WAITING);
         let mut streams = JoinSet::new();
         for _ in 0..carrier.stream_count() {
-            streams.spawn_on(fetch(Arc::clone(&session), sender.clone()), self.runtime.handle());
+            let (session, sender) = (Arc::clone(&session), sender.clone());
+            let fetching = async move { session.carrier.guard(fetch(&session, &sender)).await };
+            streams.spawn_on(fetching, self.runtime.handle());
         }
         (answers, streams)
     }
@@ -130,7 +132,7 @@ async fn first_failure(mut streams: JoinSet<Result<(), StreamError>>) -> Option<
 }
 
 /// One stream: asks ahead, and checks each answer against what was asked.
-async fn fetch(session: Arc<Session>, answers: mpsc::Sender<Answer>) -> Result<(), StreamError> {
+async fn fetch(session: &Session, answers: &mpsc::Sender<Answer>) -> Result<(), StreamError> {
     let Some(first) = session.question() else { return Ok(()) };
     let (leaving, mut arriving) = session.carrier.open().await?;
     let mut leaving = Some(leaving);

@@ -116,7 +116,7 @@ impl Session {
 
 /// One stream: takes items until there are no more, then waits for the server's word.
 async fn send_all(carrier: Carrier, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) -> Result<(), StreamError> {
-    let sent = send_on(&carrier, &waiting).await;
+    let sent = carrier.guard(send_on(&carrier, &waiting)).await;
     if sent.is_err() {
         // Whoever hands out items must hear of it, though other streams may still wait.
         waiting.lock().await.close();

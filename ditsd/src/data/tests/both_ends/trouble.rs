@@ -136,6 +136,52 @@ fn a_download_that_quic_drops_goes_on_over_grpc() {
     assert_eq!(warned.lock().unwrap().len(), 1);
 }
 
+/// Has the server vanish as if it were killed: TCP is closed by the system, UDP falls silent.
+fn vanish(runtime: &RefCell<Option<tokio::runtime::Runtime>>) {
+    if let Some(runtime) = runtime.borrow_mut().take() {
+        runtime.shutdown_background();
+    }
+}
+
+#[test]
+fn a_server_that_vanishes_is_noticed_long_before_quic_would() {
+    for transport in [Transport::Auto, Transport::Quic] {
+        for is_upload in [true, false] {
+            let mut world = World::new(Udp::Served);
+            let (remote, warned) = world.connect(transport);
+            let items = items(300);
+            let ids: Vec<_> = items.iter().map(|item| item.id).collect();
+            assert_eq!(upload(&remote, if is_upload { &items[..1] } else { &items }), []);
+            let rest = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = RefCell::new(Some(std::mem::replace(&mut world.runtime, rest)));
+            let mut count = 0;
+            let mut gone_since = None;
+            let mut tick = || {
+                count += 1;
+                if count == 100 {
+                    vanish(&runtime);
+                    gone_since = Some(Instant::now());
+                }
+            };
+            let error = match is_upload {
+                true => remote.upload(&mut items.iter().cloned().inspect(|_| tick()).map(Ok), &mut |_| {}),
+                false => {
+                    let mut sink = |_| {
+                        tick();
+                        Ok(())
+                    };
+                    remote.download(&ids, &mut sink, &mut |_| {})
+                }
+            };
+            let error = error.unwrap_err();
+            let took = gone_since.unwrap().elapsed();
+            assert!(matches!(error, ServerError::Unreachable { .. } | ServerError::Lost { .. }), "{error:?}");
+            assert!(took < Duration::from_secs(8), "{transport:?}, upload {is_upload}: {took:?}");
+            assert_eq!(*warned.lock().unwrap(), [""; 0], "{transport:?}: UDP is not to blame");
+        }
+    }
+}
+
 #[test]
 fn a_server_that_shows_the_pinned_certificate_without_its_key_hears_nothing() {
     let world = World::with(Setup { forged: Forged::Tcp, wants_token: true, ..Setup::default() });
