@@ -4,7 +4,8 @@
 //! one and the steps that crash tests really stopped at.
 //!
 //! **May touch:** nothing in a release build. In a build with debug assertions, a program
-//! may ask to be killed (`SIGKILL`, as by `kill -9`) when it reaches a step.
+//! may ask to be killed (`SIGKILL`, as by `kill -9`) when it reaches a step, or for its whole
+//! process group to be interrupted there (`SIGINT`, as by Ctrl-C at a terminal).
 //!
 //! **Must hold:** a step costs nothing in a release build.
 
@@ -81,26 +82,44 @@ mod crash {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    static STOP: OnceLock<(&'static str, AtomicU32)> = OnceLock::new();
+    static STOP: OnceLock<(&'static str, AtomicU32, Stop)> = OnceLock::new();
+
+    /// How a process is stopped.
+    #[derive(Clone, Copy)]
+    enum Stop {
+        Kill,
+        Interrupt,
+    }
 
     /// Asks for this process to be killed when it reaches a step for the nth time.
     ///
-    /// `request` is `NAME` or `NAME:NTH`, counting from 1. Returns false for a name that no
-    /// step has. Programs call this once, from `main`.
+    /// `request` is `NAME` or `NAME:NTH`, counting from 1; with `interrupt@` before it, the
+    /// process group is interrupted instead. Returns false for a name that no step has.
+    /// Programs call this once, from `main`.
     pub fn stop_at(request: &str) -> bool {
+        let (stop, request) = match request.strip_prefix("interrupt@") {
+            Some(request) => (Stop::Interrupt, request),
+            None => (Stop::Kill, request),
+        };
         let (name, nth) = request.split_once(':').unwrap_or((request, "1"));
         let Some(step) = Step::ALL.iter().find(|step| step.name() == name) else {
             return false;
         };
         let Ok(nth) = nth.parse() else { return false };
-        STOP.set((step.name(), AtomicU32::new(nth))).is_ok()
+        STOP.set((step.name(), AtomicU32::new(nth), stop)).is_ok()
     }
 
     pub(super) fn reached(step: Step) {
-        let Some((name, left)) = STOP.get() else { return };
-        if *name == step.name() && left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let Some((name, left, stop)) = STOP.get() else { return };
+        if *name != step.name() || left.fetch_sub(1, Ordering::SeqCst) != 1 {
+            return;
+        }
+        let _ = match stop {
             // The kernel's own kill: no destructor, no flush, no exit handler runs.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            Stop::Kill => rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL),
+            Stop::Interrupt => rustix::process::kill_current_process_group(rustix::process::Signal::INT),
+        };
+        if matches!(stop, Stop::Kill) {
             loop {
                 std::thread::park();
             }

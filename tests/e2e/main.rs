@@ -17,6 +17,7 @@ mod crash;
 mod full_disk;
 mod hostile;
 mod hostile_client;
+mod interrupt;
 
 mod corpus;
 mod scripts;

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
 /// No call of a test takes this long unless it hangs.
 const TIME_MAX: Duration = Duration::from_secs(240);
+/// How long what a program started may take to notice that the program has ended.
+const ENDING_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A program about to be run.
 pub struct Call {
@@ -69,6 +71,11 @@ impl Call {
     /// Asks for the program, or one it starts, to be killed at a step of a write order.
     pub fn stop_at(self, step: &str) -> Call {
         self.env("DITS_STOP_AT", step)
+    }
+
+    /// Asks for Ctrl-C to be pressed when the program, or one it starts, reaches a step of a write order.
+    pub fn interrupt_at(self, step: &str) -> Call {
+        self.env("DITS_STOP_AT", format!("interrupt@{step}"))
     }
 
     /// Sets what the program reads from standard input.
@@ -128,8 +135,16 @@ impl Running {
         drop(ended);
         let done = Done { text: self.text, status, stdout, stderr };
         assert!(!guard.join().expect("waiting does not panic"), "it hangs: {}", done.story());
+        let left = still_there(group);
+        assert!(left.is_empty(), "it left {left:?} behind: {}", done.story());
         assert!(!done.err().contains("panicked at"), "a program panicked: {}", done.story());
         done
+    }
+
+    /// Does what Ctrl-C at a terminal does: the program and all it started are interrupted.
+    pub fn interrupt(self) -> Done {
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::INT);
+        self.finish()
     }
 
     /// Ends the program and all it started, as a power cut would.
@@ -137,6 +152,36 @@ impl Running {
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         self.finish()
     }
+}
+
+/// What of a process group is still running once its leader has ended, given time to end.
+fn still_there(group: Pid) -> Vec<String> {
+    let since = Instant::now();
+    loop {
+        // Asking costs nothing where nobody is left, which is how it should be.
+        let left = match rustix::process::test_kill_process_group(group) {
+            Ok(()) => members(group),
+            Err(_) => Vec::new(),
+        };
+        if left.is_empty() || since.elapsed() >= ENDING_TIME_MAX {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+            return left;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The running processes of a group, as the kernel describes them.
+fn members(group: Pid) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let is_member = |stat: &String| {
+        // Behind the name, which may hold anything: state, parent, group.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let (state, group_id) = (fields.next(), fields.nth(1));
+        !matches!(state, Some("Z" | "X") | None) && group_id == Some(&group.as_raw_nonzero().to_string())
+    };
+    stats.filter(is_member).collect()
 }
 
 impl Done {
