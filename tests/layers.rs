@@ -298,6 +298,17 @@ fn programs_depend_on_the_library_and_not_on_one_another() {
 }
 
 #[test]
+fn every_hook_has_one_text_which_a_program_carries() {
+    let carriers = ["dits-core", "git-dits", "ditsd"].map(sources);
+    for entry in fs::read_dir(workspace().join("hooks")).expect("hooks/ is there") {
+        let name = entry.expect("hooks/ is readable").file_name().into_string().expect("hooks have plain names");
+        let include = format!("/hooks/{name}\")");
+        let count = carriers.iter().flatten().filter(|source| source.code.contains(&include)).count();
+        assert_eq!(count, 1, "hooks/{name} is carried by {count} sources");
+    }
+}
+
+#[test]
 fn the_checker_sees_what_it_must_see() {
     let code = code_of(
         "use crate::{hash::{A, B}, store};\nfn f() { crate::remote::x(); } // crate::operations\n#[cfg(test)]\nmod tests { use crate::media; }",

@@ -30,7 +30,7 @@ use crate::store::{NewItem, ReadError, Store, StoreError, StoreOptions, StoredIt
 use super::{ProveOutcome, Receipt, RemoteError};
 
 /// The hook that every push to the share passes, Dits' own or plain git's.
-const PRE_RECEIVE: &str = "#!/bin/sh\n# Refuses a push whose media is not here.\nexec git dits hook pre-receive\n";
+const PRE_RECEIVE: &str = include_str!("../../../hooks/pre-receive");
 
 /// A share cannot be used.
 #[derive(Debug, thiserror::Error)]
