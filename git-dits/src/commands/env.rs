@@ -130,7 +130,7 @@ fn repository_facts(
     }
     let store = settings.storage.clone().unwrap_or_else(|| repository.common_dir().join("dits"));
     let remotes = repository.remotes().into_iter().map(|remote| RemoteFacts {
-        is_dits: remote.url.starts_with(b"dits:"),
+        is_dits: is_dits(&remote.url),
         name: remote.name.to_string(),
         url: without_secret(&remote.url.to_str_lossy()),
     });
@@ -172,25 +172,34 @@ fn url(repository: &Repository, settings: &Settings, problems: &mut Vec<String>)
     })
 }
 
-/// Where the pre-push hook stands, in words.
+/// Where the pre-push hook stands, in words. Only media that is pushed beside text on another host
+/// needs one: a remote of Dits uploads media itself.
 fn hook(here: &Here, repository: &Repository, problems: &mut Vec<String>) -> Result<String, Failure> {
     let place = hook_files::place_here(&here.git)?;
-    let is_in_place = hook_files::is_in_place(&place)?;
-    let has_patterns = media_files::has_patterns(&here.git, repository)?;
-    Ok(match (&place, is_in_place) {
+    let is_needed = || -> Result<bool, Failure> {
+        let has_other_host = repository.remotes().iter().any(|remote| !is_dits(&remote.url));
+        Ok(has_other_host && media_files::has_patterns(&here.git, repository)?)
+    };
+    Ok(match (&place, hook_files::is_in_place(&place)?) {
         (Place::Config, _) => "in git's configuration".to_owned(),
         (Place::Files(dir) | Place::Theirs(dir), true) => dir.join(hook_files::PRE_PUSH).display().to_string(),
-        (_, false) if !has_patterns => "none".to_owned(),
-        (Place::Files(_), false) => {
-            problems.push("there is no pre-push hook: run `git dits install` here".to_owned());
-            "none".to_owned()
-        }
-        (Place::Theirs(dir), false) => {
-            let hook = dir.join(hook_files::PRE_PUSH);
-            problems.push(format!("{} does not call `git dits hook pre-push \"$@\"`", hook.display()));
+        (place, false) => {
+            if is_needed()? {
+                problems.push(match place {
+                    Place::Theirs(dir) => {
+                        let hook = dir.join(hook_files::PRE_PUSH);
+                        format!("{} does not call `git dits hook pre-push \"$@\"`", hook.display())
+                    }
+                    _ => "there is no pre-push hook: run `git dits install` here".to_owned(),
+                });
+            }
             "none".to_owned()
         }
     })
+}
+
+fn is_dits(url: &[u8]) -> bool {
+    url.starts_with(b"dits:")
 }
 
 /// Takes `user:password@` out of an address.
