@@ -1,6 +1,6 @@
 //! `git dits fetch`: gets media into the local store.
 //!
-//! **For:** working offline later, and history that a checkout did not need.
+//! **For:** working offline later, history that a checkout did not need, and copies of everything.
 //!
 //! **May touch:** the local store; the network through `git-remote-dits`.
 //!
@@ -8,8 +8,10 @@
 
 use std::collections::HashMap;
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use dits_core::pointer::Pointer;
+use dits_core::repo::Repository;
+use dits_core::repo::pointer_walk::{GitId, Known, walk};
 use dits_core::repo::stores;
 use serde::Serialize;
 
@@ -19,6 +21,7 @@ use crate::out::Out;
 use crate::pointers::{self, MediaFile};
 use crate::report::{EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
+use crate::uploading;
 
 /// Get media into the local store, and leave the work tree as it is
 #[derive(clap::Args)]
@@ -28,11 +31,29 @@ pub struct Args {
     remote: Option<String>,
     /// The revisions whose media is wanted; HEAD unless given
     revisions: Vec<String>,
+    /// Everything that any ref reaches, whatever paths the settings leave out
+    #[arg(long, conflicts_with_all = ["revisions", "include", "exclude"])]
+    all: bool,
     #[command(flatten)]
     paths: PathArgs,
     /// Print the facts as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A file that is to be here.
+pub struct Wanted {
+    /// A path that it has.
+    path: BString,
+    pointer: Pointer,
+}
+
+impl Wanted {
+    /// The files that these name.
+    pub fn all(media: &[MediaFile]) -> Vec<Wanted> {
+        let wanted = |file: &MediaFile| Some(Wanted { path: file.entry.path.clone(), pointer: file.pointer? });
+        media.iter().filter_map(wanted).collect()
+    }
 }
 
 /// What a fetch came to, for `--json`.
@@ -57,15 +78,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let here = Here::find()?;
     let repository = here.repository()?;
     let settings = repository.settings()?;
-    let patterns = args.paths.patterns(&repository, &settings)?;
-    let head = ["HEAD".to_owned()];
-    let revisions = if args.revisions.is_empty() { &head[..] } else { &args.revisions };
-    let mut media = Vec::new();
-    for revision in revisions {
-        media.extend(pointers::of_revision(&here.git, &repository, revision)?);
-    }
-    media.retain(|file| patterns.wants(file.entry.path.as_bstr()));
-    let wanted: Vec<Pointer> = media.iter().filter_map(|file| file.pointer).collect();
+    let media = match args.all {
+        true => all_media(&here, &repository)?,
+        false => {
+            let patterns = args.paths.patterns(&repository, &settings)?;
+            let mut media = media_of(&here, &repository, &args.revisions)?;
+            media.retain(|wanted| patterns.wants(wanted.path.as_bstr()));
+            media
+        }
+    };
+    let wanted: Vec<Pointer> = media.iter().map(|file| file.pointer).collect();
     let sources = stores::open_sources(&repository, &settings)?;
     let fetched = hydrating::fetch(&here, &repository, &sources, &wanted, args.remote.as_deref())?;
     let mut out = Out::lock();
@@ -77,12 +99,32 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     fail_if_missing(&fetched, &media)
 }
 
+/// The media of some revisions; of `HEAD` where there are none.
+fn media_of(here: &Here, repository: &Repository, revisions: &[String]) -> Result<Vec<Wanted>, Failure> {
+    let head = ["HEAD".to_owned()];
+    let revisions = if revisions.is_empty() { &head[..] } else { revisions };
+    let mut media = Vec::new();
+    for revision in revisions {
+        media.extend(Wanted::all(&pointers::of_revision(&here.git, repository, revision)?));
+    }
+    Ok(media)
+}
+
+/// The media of all history that refs reach.
+fn all_media(here: &Here, repository: &Repository) -> Result<Vec<Wanted>, Failure> {
+    let listed = here.git.capture(["for-each-ref", "--format=%(objectname)"])?;
+    let tips: Vec<GitId> = listed.lines().filter_map(GitId::parse).collect();
+    let walked = walk(&here.git, uploading::case(repository), &tips, &Known::Ids(Vec::new()))?;
+    let wanted = walked.pointers.into_iter();
+    Ok(wanted.map(|found| Wanted { path: found.path.as_bstr().to_owned(), pointer: found.pointer }).collect())
+}
+
 /// The facts of a fetch.
-pub fn facts(fetched: &Fetched, media: &[MediaFile]) -> FetchFacts {
-    let missing = first_path_of_each(fetched, media).into_iter().map(|(file, pointer, reason)| Missing {
-        path: file.entry.path.to_string(),
-        oid: pointer.oid.to_string(),
-        size: pointer.size,
+pub fn facts(fetched: &Fetched, media: &[Wanted]) -> FetchFacts {
+    let missing = first_path_of_each(fetched, media).into_iter().map(|(file, reason)| Missing {
+        path: file.path.to_string(),
+        oid: file.pointer.oid.to_string(),
+        size: file.pointer.size,
         reason: reason.to_owned(),
     });
     FetchFacts {
@@ -100,24 +142,19 @@ pub fn summary(fetched: &Fetched) -> String {
 }
 
 /// Ends with an error that names each file that could not be had.
-pub fn fail_if_missing(fetched: &Fetched, media: &[MediaFile]) -> Result<(), Failure> {
+pub fn fail_if_missing(fetched: &Fetched, media: &[Wanted]) -> Result<(), Failure> {
     if fetched.missing.is_empty() {
         return Ok(());
     }
     let mut failure = Failure::new(format!("{} files could not be fetched", fetched.missing.len()));
-    for (file, _, reason) in first_path_of_each(fetched, media) {
-        failure = failure.caused_by(format!("{}: {reason}", file.entry.path));
+    for (file, reason) in first_path_of_each(fetched, media) {
+        failure = failure.caused_by(format!("{}: {reason}", file.path));
     }
     Err(failure.hint("when the remote can be reached again, run `git dits pull`"))
 }
 
 /// Each missing file once, with the first path that has it.
-fn first_path_of_each<'a>(fetched: &'a Fetched, media: &'a [MediaFile]) -> Vec<(&'a MediaFile, Pointer, &'a str)> {
+fn first_path_of_each<'a>(fetched: &'a Fetched, media: &'a [Wanted]) -> Vec<(&'a Wanted, &'a str)> {
     let mut left: HashMap<_, _> = fetched.missing.iter().collect();
-    let found = media.iter().filter_map(|file| {
-        let pointer = file.pointer?;
-        let reason = left.remove(&pointer.oid)?;
-        Some((file, pointer, reason.as_str()))
-    });
-    found.collect()
+    media.iter().filter_map(|file| Some((file, left.remove(&file.pointer.oid)?.as_str()))).collect()
 }

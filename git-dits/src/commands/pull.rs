@@ -12,7 +12,7 @@ use dits_core::pointer::Pointer;
 use dits_core::repo::stores;
 use serde::Serialize;
 
-use super::fetch::{self, FetchFacts};
+use super::fetch::{self, FetchFacts, Wanted};
 use crate::here::Here;
 use crate::hydrating::{self, PathArgs};
 use crate::out::Out;
@@ -57,6 +57,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let is_here = |pointer: &Pointer| !fetched.missing.contains_key(&pointer.oid);
     let ready: Vec<_> = media.iter().filter(|file| file.pointer.as_ref().is_some_and(is_here)).cloned().collect();
     let hydrated = hydrating::hydrate(&here, &repository, &sources, &ready)?;
+    let media = Wanted::all(&media);
     let mut out = Out::lock();
     match args.json {
         true => out.json(&Facts {
