@@ -24,6 +24,7 @@ mod programs;
 mod progress;
 mod report;
 mod sizes;
+mod unpushed;
 mod uploading;
 
 use std::process::ExitCode;

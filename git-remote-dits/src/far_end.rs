@@ -73,6 +73,8 @@ pub enum Link {
     },
     /// A server.
     Server {
+        /// Its address.
+        address: RemoteUrl,
         /// The server.
         host: Host,
         /// The connection, always [`Remote::Server`].
@@ -91,7 +93,8 @@ impl Link {
                 .caused_by("a repository names it, and a path on this machine is not for a repository to choose")
                 .hint(format!("add it yourself with `git remote add NAME dits::{}`", path.display()))),
             RemoteUrl::Server { host, repo } => {
-                Ok(Link::Server { host: host.clone(), remote: servers::connect(host, repo, here)? })
+                let remote = servers::connect(host, repo, here)?;
+                Ok(Link::Server { address: url.clone(), host: host.clone(), remote })
             }
         }
     }
@@ -116,7 +119,7 @@ impl Link {
     pub fn start(&self, service: Service, here: &Here) -> Result<FarEnd, Failure> {
         match self {
             Link::Share { path, .. } => start_on_share(path, service, here),
-            Link::Server { host, remote: Remote::Server(server) } => {
+            Link::Server { host, remote: Remote::Server(server), .. } => {
                 let named = match service {
                     Service::UploadPack => GitService::UploadPack,
                     Service::ReceivePack => GitService::ReceivePack,

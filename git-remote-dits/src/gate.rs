@@ -59,7 +59,7 @@ pub fn pass(link: &Link, here: &Here, tips: &[GitId], known: Vec<GitId>) -> Resu
 /// is more than this push brought.
 pub fn mend(link: &Link, here: &Here, needed: &Needed, missing: &[FileHash]) -> Result<bool, Failure> {
     let mut kept = Kept::open(link, &here.repository()?);
-    kept.forget(missing);
+    kept.forget(missing.iter().copied());
     let by_oid: HashMap<FileHash, &Found> = needed.0.iter().map(|found| (found.pointer.oid, found)).collect();
     let again: Vec<Found> = missing.iter().filter_map(|oid| by_oid.get(oid).copied().cloned()).collect();
     if again.len() < missing.len() {

@@ -1,21 +1,19 @@
 //! The receipts of one server and repository, as this repository keeps them.
 //!
-//! **For:** the gate, which asks only about files that no receipt names.
+//! **For:** the gate, which asks only about files that no receipt names; and `git dits status`,
+//! which says from them what is not pushed.
 //!
 //! **May touch:** the database of receipts; standard error.
 //!
 //! **Must hold:** a database that cannot be used costs questions, never a push.
 
 use dits_core::hash::FileHash;
-use dits_core::remote::receipts::{Receipts, ReceiptsError};
+use dits_core::remote::receipts::{DIR, Receipts, ReceiptsError};
 use dits_core::remote::{Receipt, Remote};
 use dits_core::repo::Repository;
 use dits_core::repo::pointer_walk::Found;
 
 use crate::far_end::Link;
-
-/// The folder of Dits in a repository.
-const DIR: &str = "dits";
 
 /// Receipts, where the far end gives them and they can be kept.
 pub struct Kept(Option<Receipts>);
@@ -23,9 +21,19 @@ pub struct Kept(Option<Receipts>);
 impl Kept {
     /// Opens them. A share gives none, and neither does a repository that is only being made.
     pub fn open(link: &Link, repository: &Repository) -> Kept {
-        let Link::Server { remote: Remote::Server(server), .. } = link else { return Kept(None) };
+        let Link::Server { address, remote: Remote::Server(server), .. } = link else { return Kept(None) };
         let Some(repo) = server.repo_id() else { return Kept(None) };
-        Kept(told(Receipts::open(&repository.common_dir().join(DIR), server.server_id(), repo)))
+        let opened = told(Receipts::open(&repository.common_dir().join(DIR), server.server_id(), repo));
+        Kept(opened.and_then(|mut receipts| {
+            // What this address led to, so that a look without a network knows whose receipts count.
+            told(receipts.note_address(address))?;
+            Some(receipts)
+        }))
+    }
+
+    /// Whether there is anywhere to keep them.
+    pub fn is_open(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Leaves out the files that there is a receipt for.
@@ -43,9 +51,10 @@ impl Kept {
     }
 
     /// Forgets what the server turned out not to have.
-    pub fn forget(&mut self, missing: &[FileHash]) {
-        if let Some(receipts) = &mut self.0 {
-            told(receipts.forget(missing));
+    pub fn forget(&mut self, missing: impl IntoIterator<Item = FileHash>) {
+        let missing: Vec<FileHash> = missing.into_iter().collect();
+        if let Some(receipts) = self.0.as_mut().filter(|_| !missing.is_empty()) {
+            told(receipts.forget(&missing));
         }
     }
 }

@@ -3,9 +3,12 @@
 //! **For:** the pre-push hook of remotes that know nothing of Dits, and `git dits push`. They
 //! find out which files are needed; here is all that speaks to servers.
 //!
-//! **May touch:** the repository's stores, read only; one remote.
+//! **May touch:** the repository's stores, read only; its receipts; one remote.
 //!
-//! **Must hold:** every file named gets exactly one line of answer, unless the remote cannot be used.
+//! **Must hold:**
+//! - every file named gets exactly one line of answer, unless the remote cannot be used;
+//! - each file is asked about whatever receipts say: where the text goes to another host, nobody
+//!   checks behind this program.
 //!
 //! **Format:** `docs/protocols/remote-helper.md`.
 
@@ -16,6 +19,7 @@ use bstr::{ByteSlice, ByteVec};
 use dits_core::limits;
 use dits_core::operations::push_media::push_media;
 use dits_core::pointer::Pointer;
+use dits_core::repo::Repository;
 use dits_core::repo::pointer_walk::{Found, GitId};
 use dits_core::repo::stores::open_sources;
 use dits_core::repo_path::RepoPath;
@@ -24,6 +28,7 @@ use crate::far_end::Link;
 use crate::fetch::named;
 use crate::gate::reason;
 use crate::here::Here;
+use crate::kept::Kept;
 use crate::progress::Bar;
 use crate::report::Failure;
 
@@ -43,18 +48,19 @@ pub fn run(
     let url = named(&repository, remote)?;
     let link = Link::open(&url, here)?;
     if is_dry_run {
-        for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
-            let oids: Vec<_> = batch.iter().map(|found| found.pointer.oid).collect();
-            for (oid, held) in oids.iter().zip(link.media(here)?.held(&oids)?) {
-                writeln!(answers, "{oid} {}", if held.is_some() { "held" } else { "lacking" })?;
-            }
-        }
-        return Ok(answers.flush()?);
+        return ask(here, &link, &repository, &wanted, answers);
     }
     let sources = open_sources(&repository, &repository.settings()?)?;
     let bar = Bar::new("Uploading media", here.progress.get());
     let pushed = push_media(&sources, link.media(here)?, &wanted, &|progress| bar.show(progress))?;
     drop(bar);
+    let mut kept = match Kept::open(&link, &repository) {
+        // The server may have made the repository just now, and only a new greeting tells its id.
+        kept if !kept.is_open() && !pushed.receipts.is_empty() => Kept::open(&Link::open(&url, here)?, &repository),
+        kept => kept,
+    };
+    kept.keep(&pushed.receipts);
+    kept.forget(pushed.failed.iter().map(|(found, _)| found.pointer.oid));
     for (found, why) in &pushed.failed {
         writeln!(answers, "{} failed {}", found.pointer.oid, reason(why).replace('\n', " "))?;
     }
@@ -64,6 +70,27 @@ pub fn run(
     }
     let sent_files = pushed.sent_file_count - pushed.failed.len().min(pushed.sent_file_count);
     writeln!(answers, "sent {sent_files} {} {}", pushed.sent_item_count, pushed.sent_bytes)?;
+    Ok(answers.flush()?)
+}
+
+/// Asks which files are there, and uploads none.
+fn ask(
+    here: &Here,
+    link: &Link,
+    repository: &Repository,
+    wanted: &[Found],
+    answers: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut kept = Kept::open(link, repository);
+    for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
+        let oids: Vec<_> = batch.iter().map(|found| found.pointer.oid).collect();
+        let held = link.media(here)?.held(&oids)?;
+        for (oid, held) in oids.iter().zip(&held) {
+            writeln!(answers, "{oid} {}", if held.is_some() { "held" } else { "lacking" })?;
+        }
+        kept.forget(oids.iter().zip(&held).filter(|(_, held)| held.is_none()).map(|(oid, _)| *oid));
+        kept.keep(&held.into_iter().flatten().collect::<Vec<_>>());
+    }
     Ok(answers.flush()?)
 }
 

@@ -1,6 +1,7 @@
 //! The receipts that servers gave: which files need no question.
 //!
-//! **For:** pushes to a server that checks its refs itself, which spare it what it has said before.
+//! **For:** pushes to a server that checks its refs itself, which spare it what it has said before; and
+//! saying offline what a server is not known to hold.
 //!
 //! **May touch:** one database of its own, beside the store.
 //!
@@ -16,10 +17,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::Receipt;
 use crate::hash::FileHash;
+use crate::remote_url::RemoteUrl;
+
+/// The folder of Dits in a repository's common git directory.
+pub const DIR: &str = "dits";
 
 /// The database's name in the folder of Dits in a repository.
 const FILE_NAME: &str = "receipts.sqlite";
@@ -37,6 +42,11 @@ const SCHEMA: &str = "
         proven_at INTEGER NOT NULL,
         mac       BLOB NOT NULL,
         PRIMARY KEY (server, repo, oid)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE addresses (
+        address TEXT NOT NULL PRIMARY KEY,
+        server  BLOB NOT NULL CHECK (length(server) = 16),
+        repo    BLOB NOT NULL CHECK (length(repo) = 16)
     ) STRICT, WITHOUT ROWID;
 ";
 
@@ -85,6 +95,40 @@ impl Receipts {
         });
         let connection = connection.map_err(failed)?;
         Ok(Receipts { connection, path, server, repo })
+    }
+
+    /// Opens the receipts in `dir` of what `address` led to when a push last went there. `None` where
+    /// that is not known; nothing is made then.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiptsError`] when they cannot be read.
+    pub fn of_address(dir: &Path, address: &RemoteUrl) -> Result<Option<Receipts>, ReceiptsError> {
+        let path = dir.join(FILE_NAME);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let found = connect(&path).and_then(|connection| Ok((noted(&connection, address)?, connection)));
+        match found {
+            Ok((Some((server, repo)), connection)) => Ok(Some(Receipts { connection, path, server, repo })),
+            Ok((None, _)) => Ok(None),
+            Err(error) => Err(ReceiptsError { path, source: error.into() }),
+        }
+    }
+
+    /// Notes that `address` leads to this server and repository.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiptsError`] when nothing can be read or written.
+    pub fn note_address(&mut self, address: &RemoteUrl) -> Result<(), ReceiptsError> {
+        let (server, repo) = (self.server, self.repo);
+        // Nearly always it is known, and reading waits for nobody.
+        if noted(&self.connection, address).map_err(|error| self.failed(error))? == Some((server, repo)) {
+            return Ok(());
+        }
+        let sql = "INSERT OR REPLACE INTO addresses (address, server, repo) VALUES (?1, ?2, ?3)";
+        self.change(sql, &[address.to_string()], |statement, address| statement.execute(params![address, server, repo]))
     }
 
     /// Which of `oids` there is a receipt for.
@@ -161,6 +205,12 @@ impl Receipts {
     }
 }
 
+/// The server and the repository that an address led to.
+fn noted(connection: &Connection, address: &RemoteUrl) -> rusqlite::Result<Option<([u8; 16], [u8; 16])>> {
+    let sql = "SELECT server, repo FROM addresses WHERE address = ?1";
+    connection.query_row(sql, params![address.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
@@ -233,6 +283,25 @@ mod tests {
         assert_eq!(again.known(&[oid(1), oid(2), oid(3)]).expect("read"), HashSet::from([oid(1), oid(2)]));
         again.forget(&[oid(2), oid(3)]).expect("forgotten");
         assert!(knows(&receipts, 1) && !knows(&receipts, 2));
+    }
+
+    #[test]
+    fn receipts_are_found_again_by_the_address_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let address = RemoteUrl::parse("dits://studio/film").expect("an address");
+        assert!(Receipts::of_address(dir.path(), &address).expect("looked").is_none());
+        assert!(!dir.path().join(FILE_NAME).exists(), "looking makes nothing");
+        let mut receipts = open(dir.path());
+        receipts.keep(&[receipt(1)]).expect("kept");
+        assert!(Receipts::of_address(dir.path(), &address).expect("looked").is_none());
+        for _ in 0..2 {
+            receipts.note_address(&address).expect("noted");
+        }
+        let found = Receipts::of_address(dir.path(), &address).expect("looked").expect("known");
+        assert!(knows(&found, 1) && !knows(&found, 2));
+        // The name leads to another server now.
+        Receipts::open(dir.path(), [9; 16], REPO).expect("receipts").note_address(&address).expect("noted");
+        assert!(!knows(&Receipts::of_address(dir.path(), &address).expect("looked").expect("known"), 1));
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! `git dits status`: what happened to the media since the last commit, and what is not here.
+//! `git dits status`: what happened to the media since the last commit, what is not pushed, and what
+//! is not here.
 //!
 //! **For:** people; `git status` says "modified", this says how large and what is missing.
 //!
 //! **May touch:** nothing; it reads the repository, the store and the work tree.
 //!
-//! **Must hold:** nothing is fetched and nothing is staged.
+//! **Must hold:** nothing is contacted, fetched or staged.
 
 use std::path::Path;
 
 use bstr::ByteSlice;
 use dits_core::operations::hydrate::{self, Completeness};
 use dits_core::repo::git_program::GitProgram;
+use dits_core::repo::pointer_walk::Found;
 use dits_core::repo::work_tree_file::{self, State};
 use dits_core::repo::{stores, unsynced};
 use dits_core::store::Sources;
@@ -22,8 +24,9 @@ use crate::out::Out;
 use crate::pointers::{self, MediaFile};
 use crate::report::{self, EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
+use crate::unpushed::{self, Unpushed};
 
-/// Show changed media and media that is not hydrated
+/// Show changed media, and media that is not pushed or not hydrated
 #[derive(clap::Args)]
 #[command(after_help = EXIT_STATUSES)]
 pub struct Args {
@@ -35,11 +38,27 @@ pub struct Args {
 #[derive(Serialize)]
 struct Facts {
     branch: Option<String>,
+    /// `None` where there is no remote to push to.
+    not_pushed: Option<NotPushed>,
     staged: Vec<Change>,
     changed: Vec<Change>,
     not_hydrated: Vec<NotHydrated>,
     /// Why the store's last sync failed, if it did.
     unsynced: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NotPushed {
+    remote: String,
+    files: Vec<Committed>,
+}
+
+#[derive(Serialize)]
+struct Committed {
+    path: String,
+    commit: String,
+    oid: String,
+    size: u64,
 }
 
 #[derive(Serialize)]
@@ -58,8 +77,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let git = here.git.clone().in_dir(top);
     let settings = repository.settings()?;
     let media = pointers::of_index(&git, &repository, &[])?;
+    let branch = branch(&git)?;
+    let unpushed = unpushed::find(&repository, &settings, branch.as_deref())?;
     let facts = Facts {
-        branch: branch(&git)?,
+        branch,
+        not_pushed: unpushed.map(not_pushed),
         staged: changes::staged(&git, top)?,
         changed: changes::unstaged(&git, top, &media)?,
         not_hydrated: not_hydrated(&stores::open_sources(&repository, &settings)?, top, &media)?,
@@ -71,6 +93,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn branch(git: &GitProgram) -> Result<Option<String>, Failure> {
     let name = git.ask(["symbolic-ref", "--quiet", "--short", "HEAD"])?;
     Ok(name.map(|name| name.trim().to_str_lossy().into_owned()))
+}
+
+fn not_pushed(unpushed: Unpushed) -> NotPushed {
+    let files = unpushed.files.into_iter().map(|Found { pointer, path, commit, .. }| Committed {
+        path: path.to_string(),
+        commit: commit.to_string(),
+        oid: pointer.oid.to_string(),
+        size: pointer.size,
+    });
+    NotPushed { remote: unpushed.remote, files: files.collect() }
 }
 
 fn not_hydrated(sources: &Sources, top: &Path, media: &[MediaFile]) -> Result<Vec<NotHydrated>, Failure> {
@@ -99,6 +131,10 @@ fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
     match &facts.branch {
         Some(branch) => out.line(format_args!("On branch {branch}"))?,
         None => out.line("Not on a branch")?,
+    }
+    if let Some(NotPushed { remote, files }) = &facts.not_pushed {
+        let lines = files.iter().map(|file| format!("{} ({})", file.path, Bytes(file.size)));
+        print_list(&mut out, &format!("Media to be pushed to {remote}:"), lines)?;
     }
     print_changes(&mut out, "Media to be committed:", &facts.staged)?;
     print_changes(&mut out, "Media changed but not staged:", &facts.changed)?;

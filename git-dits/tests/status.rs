@@ -1,0 +1,109 @@
+//! `git dits status`: what is to be pushed, by what is known here.
+
+mod support;
+
+use dits_tests::media::noise;
+use dits_tests::{Repo, World};
+use support::story;
+
+/// The paths that `git dits status` says are to be pushed.
+fn not_pushed(repo: &Repo<'_>) -> Vec<String> {
+    let facts: serde_json::Value =
+        serde_json::from_str(&repo.git(&["dits", "status", "--json"]).ok()).expect("it is JSON");
+    let files = facts["not_pushed"]["files"].as_array().expect("there is a remote");
+    files.iter().map(|file| file["path"].as_str().expect("a path").to_owned()).collect()
+}
+
+#[test]
+fn media_is_to_be_pushed_until_the_push() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    repo.write("a.mov", noise(1, 300_000));
+    repo.commit("a take");
+    assert_eq!(repo.git(&["dits", "status"]).ok(), "On branch main", "there is nowhere to push to");
+    repo.git(&["remote", "add", "origin", &server.url("film")]).ok();
+    assert_eq!(not_pushed(&repo), ["a.mov"]);
+    repo.git(&["push", "-q", "-u", "origin", "main"]).ok();
+    assert_eq!(not_pushed(&repo), [""; 0]);
+    repo.git(&["mv", "a.mov", "renamed.mov"]).ok();
+    repo.write("b.mov", noise(2, 300_000));
+    repo.write("script.txt", "fade in");
+    repo.commit("another take");
+    assert_eq!(
+        story(&world, &repo.git(&["dits", "status"])),
+        "On branch main\n\nMedia to be pushed to origin:\n    b.mov (293.0 KiB)\nexit 0\n"
+    );
+    // Nobody is asked, so that a server that is away changes nothing.
+    server.kill();
+    assert_eq!(not_pushed(&repo), ["b.mov"]);
+}
+
+#[test]
+fn what_the_server_said_it_holds_is_not_to_be_pushed() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    repo.git(&["dits", "install"]).ok();
+    repo.git(&["remote", "add", "origin", &world.bare("forge.git").display().to_string()]).ok();
+    repo.git(&["config", "dits.url", &server.url("film")]).ok();
+    repo.write("a.mov", noise(1, 300_000));
+    repo.commit("a take");
+    // The first upload makes the repository on the server, the second finds it there.
+    repo.git(&["dits", "push", "origin"]).ok();
+    assert_eq!(not_pushed(&repo), [""; 0]);
+    repo.write("b.mov", noise(2, 300_000));
+    repo.commit("another take");
+    assert_eq!(not_pushed(&repo), ["b.mov"]);
+    repo.git(&["dits", "push", "origin"]).ok();
+    assert_eq!(not_pushed(&repo), [""; 0]);
+    // Receipts are no more than a memory: without them the dry run asks, and they are back.
+    std::fs::remove_file(repo.store().join("receipts.sqlite")).expect("they were kept");
+    assert_eq!(not_pushed(&repo), ["b.mov", "a.mov"]);
+    assert_eq!(repo.git(&["dits", "push", "origin", "--dry-run"]).ok(), "0 files to upload, 2 are there");
+    assert_eq!(not_pushed(&repo), [""; 0]);
+}
+
+#[test]
+fn a_server_that_lost_media_is_asked_and_gets_it_again() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    repo.git(&["dits", "install"]).ok();
+    repo.git(&["remote", "add", "origin", &world.bare("forge.git").display().to_string()]).ok();
+    repo.git(&["config", "dits.url", &server.url("film")]).ok();
+    repo.write("a.mov", noise(1, 300_000));
+    repo.commit("a take");
+    repo.git(&["dits", "push", "origin"]).ok();
+    let (root, port) = (server.root().to_owned(), server.port());
+    server.kill();
+    std::fs::remove_dir_all(&root).expect("it was the server's");
+    let server = dits_tests::Server::start_on(&world, &root, port, &[]);
+    std::fs::remove_file(world.home().join(".config/dits/known_hosts")).expect("it was pinned");
+    let pushed = repo.git(&["push", "-q", "origin", "main"]);
+    pushed.ok();
+    assert!(pushed.err().contains("1 file of media uploaded"), "{}", pushed.story());
+    drop(server);
+}
+
+#[test]
+fn the_remote_is_the_one_that_git_would_push_to() {
+    let world = World::new();
+    let repo = world.repo("film");
+    for name in ["one", "two"] {
+        let bare = world.bare(&format!("{name}.git"));
+        repo.git(&["remote", "add", name, &format!("dits::{}", bare.display())]).ok();
+    }
+    let remote = || -> serde_json::Value {
+        let facts: serde_json::Value =
+            serde_json::from_str(&repo.git(&["dits", "status", "--json"]).ok()).expect("it is JSON");
+        facts["not_pushed"]["remote"].clone()
+    };
+    assert_eq!(remote(), serde_json::Value::Null, "either may be meant");
+    repo.git(&["config", "branch.main.remote", "two"]).ok();
+    assert_eq!(remote(), "two");
+    repo.git(&["config", "remote.pushDefault", "one"]).ok();
+    assert_eq!(remote(), "one");
+    repo.git(&["config", "branch.main.pushRemote", "two"]).ok();
+    assert_eq!(remote(), "two");
+}
