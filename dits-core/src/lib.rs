@@ -14,9 +14,10 @@
 //! | 3 remote | `remote` |
 //! | 2 local disk | `store`, `repo` |
 //! | 1 pure bytes | [`item`], [`chunking`], [`media`], [`pointer`], [`manifest`], [`pack_format`], [`codec`], `wire` |
-//! | 0 words | [`hash`], [`extent`], [`repo_path`], [`remote_url`], [`limits`], [`steps`] |
+//! | 0 words | [`hash`], [`extent`], [`repo_path`], [`remote_url`], [`limits`], [`failure`], [`steps`] |
 
 pub mod extent;
+pub mod failure;
 pub mod hash;
 pub mod limits;
 pub mod remote_url;

@@ -9,6 +9,7 @@
 mod chunk_stream;
 pub mod clean;
 pub mod hydrate;
+pub mod needed_media;
 pub mod outline;
 pub mod verify;
 

@@ -16,6 +16,7 @@ pub mod environment;
 pub mod fetch_patterns;
 pub mod git_config;
 pub mod git_program;
+pub mod helper_program;
 pub mod pointer_walk;
 pub mod stores;
 pub mod unsynced;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use bstr::{BString, ByteSlice};
 
 use crate::remote_url::RemoteUrl;
+use attributes::AttributeCase;
 use config::{Settings, SettingsError};
 use environment::Environment;
 use git_config::{ConfigError, GitConfig};
@@ -206,6 +208,14 @@ impl Repository {
     /// [`GitError::NotFound`].
     pub fn git(&self) -> Result<GitProgram, GitError> {
         Ok(GitProgram::find(&self.env)?.in_dir(&self.cwd))
+    }
+
+    /// How paths are matched with attributes here.
+    pub fn attribute_case(&self) -> AttributeCase {
+        match self.config.is_true("core.ignorecase") {
+            true => AttributeCase::Ignored,
+            false => AttributeCase::Sensitive,
+        }
     }
 
     /// All remotes, in the configuration's order.

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use dits_core::pointer::Pointer;
 
-use crate::fetch::Missing;
+use dits_core::repo::helper_program::Missing;
 
 /// Paths that wait, in the order they came.
 #[derive(Debug, Default)]

@@ -10,7 +10,6 @@
 mod answer;
 mod clean;
 mod delayed;
-mod fetch;
 mod input;
 mod passing;
 mod policy;
@@ -28,10 +27,12 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 
+use dits_core::failure::{BUG, DONE, FAILED, WRONG_USAGE};
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::config::Settings;
 use dits_core::repo::environment::Environment;
+use dits_core::repo::helper_program;
 use dits_core::repo::stores::store_options;
 use dits_core::repo::unsynced;
 
@@ -40,11 +41,6 @@ use policy::Policy;
 use report::Report;
 use smudge::Smudging;
 use stores::Stores;
-
-const DONE: u8 = 0;
-const FAILED: u8 = 1;
-const WRONG_USAGE: u8 = 2;
-const BUG: u8 = 255;
 
 /// What one run does.
 enum Mode {
@@ -112,8 +108,8 @@ fn run(mode: Mode, report: &mut Report<'_>) -> u8 {
     let policy = Policy::new(&repo, &settings);
     let own = std::env::current_exe().ok();
     let mut fetch = |wanted: &[Pointer]| {
-        let program = fetch::find_program(own.as_deref(), repo.env().get("PATH"));
-        fetch::fetch(program.as_deref(), wanted)
+        let program = helper_program::find(own.as_deref(), repo.env().get("PATH"));
+        helper_program::fetch(program.as_deref(), None, wanted)
     };
     let mut cleaning = Cleaning::new(&stores);
     let mut smudging = Smudging::new(&stores, &policy, &mut fetch);

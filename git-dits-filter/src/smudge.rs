@@ -20,11 +20,11 @@ use dits_core::repo::config::OnMissing;
 use crate::answer::{self, ContentWriter, HELD_BACK_MAX, Status};
 use crate::clean::Fill;
 use crate::delayed::Delayed;
-use crate::fetch::Missing;
 use crate::passing::{self, PassError};
 use crate::policy::Policy;
 use crate::report::{Report, shown};
 use crate::stores::Stores;
+use dits_core::repo::helper_program::Missing;
 
 /// Gets media into the repository's own store, and says what it could not get.
 pub type Fetch<'f> = &'f mut dyn FnMut(&[Pointer]) -> Missing;

@@ -7,17 +7,17 @@
 //!
 //! **Must hold:** a path is written only while its index entry and its file are the same pointer.
 
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, Write};
+use std::collections::HashSet;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use bstr::{BString, ByteSlice};
-use dits_core::hash::FileHash;
 use dits_core::operations::hydrate::{self, Completeness, HydrateError};
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::config::{Committed, FETCH_EXCLUDE, FETCH_INCLUDE, Settings};
 use dits_core::repo::fetch_patterns::FetchPatterns;
+use dits_core::repo::helper_program::{self, Missing};
 use dits_core::repo::work_tree_file::{self, State, SwapError, Swapped};
 use dits_core::store::Sources;
 
@@ -67,12 +67,13 @@ pub struct Fetched {
     /// Their sizes, summed up, in bytes.
     pub fetched_bytes: u64,
     /// Files that could not be fetched, with the reason.
-    pub missing: HashMap<FileHash, String>,
+    pub missing: Missing,
 }
 
 /// Makes sure that the store has all of `wanted`, as far as that can be had.
 ///
-/// Asks for the committed address of media where nothing else says where to get it.
+/// Asks for the committed address of media where nothing else says where to get it. A remote on
+/// another host has none; that means all places that may.
 pub fn fetch(
     here: &Here,
     repository: &Repository,
@@ -80,6 +81,7 @@ pub fn fetch(
     wanted: &[Pointer],
     remote: Option<&str>,
 ) -> Result<Fetched, Failure> {
+    let remote = remote.map(|name| media_address::dits_remote(repository, name)).transpose()?.flatten();
     let mut fetched = Fetched::default();
     let mut asked = Vec::new();
     let mut seen = HashSet::new();
@@ -95,55 +97,13 @@ pub fn fetch(
     if remote.is_none() && repository.dits_remotes().is_empty() {
         media_address::find(&here.git, repository, &repository.settings()?)?;
     }
-    let mut outcomes = ask_helper(&asked, remote)?;
-    for pointer in asked {
-        match outcomes.remove(&pointer.oid) {
-            Some(Ok(())) => {
-                fetched.fetched_count += 1;
-                fetched.fetched_bytes += pointer.size;
-            }
-            Some(Err(reason)) => drop(fetched.missing.insert(pointer.oid, reason)),
-            None => drop(fetched.missing.insert(pointer.oid, "nothing was heard of it".to_owned())),
-        }
+    fetched.missing = helper_program::fetch(Some(&Programs::find()?.helper()?), remote.as_deref(), &asked);
+    for pointer in asked.iter().filter(|pointer| !fetched.missing.contains_key(&pointer.oid)) {
+        fetched.fetched_count += 1;
+        fetched.fetched_bytes += pointer.size;
     }
     sources.refresh()?;
     Ok(fetched)
-}
-
-type Outcomes = HashMap<FileHash, Result<(), String>>;
-
-/// Asks `git-remote-dits fetch-media`: one `<oid> <size>` a line in, one outcome a line out.
-fn ask_helper(asked: &[Pointer], remote: Option<&str>) -> Result<Outcomes, Failure> {
-    let helper = Programs::find()?.helper()?;
-    let failed = |error: std::io::Error| Failure::new(format!("cannot run {}", helper.display())).because(&error);
-    let mut command = Command::new(&helper);
-    command.arg("fetch-media").args(remote);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let mut outcomes = Outcomes::new();
-    std::thread::scope(|scope| -> Result<(), Failure> {
-        scope.spawn(move || {
-            let mut stdin = std::io::BufWriter::new(stdin.expect("it was asked for as a pipe"));
-            // A child that reads no more says nothing of the rest, which then counts as missing.
-            let _ = asked.iter().try_for_each(|pointer| writeln!(stdin, "{} {}", pointer.oid, pointer.size));
-        });
-        for line in BufReader::new(stdout.expect("it was asked for as a pipe")).lines() {
-            outcomes.extend(parse_outcome(&line.map_err(failed)?));
-        }
-        Ok(())
-    })?;
-    child.wait().map_err(failed)?;
-    Ok(outcomes)
-}
-
-fn parse_outcome(line: &str) -> Option<(FileHash, Result<(), String>)> {
-    let (oid, outcome) = line.split_once(' ')?;
-    let oid = oid.parse().ok()?;
-    match outcome.split_once(' ') {
-        None if outcome == "ok" => Some((oid, Ok(()))),
-        Some(("missing", reason)) => Some((oid, Err(reason.to_owned()))),
-        _ => None,
-    }
 }
 
 /// What hydrating came to.
@@ -260,19 +220,5 @@ impl<W: Write> Write for Counted<'_, W> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.to.flush()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outcomes_are_read_and_anything_else_is_none() {
-        let oid = FileHash::of(b"x");
-        assert_eq!(parse_outcome(&format!("{oid} ok")), Some((oid, Ok(()))));
-        assert_eq!(parse_outcome(&format!("{oid} missing no such host")), Some((oid, Err("no such host".to_owned()))));
-        assert_eq!(parse_outcome(&format!("{oid} maybe")), None);
-        assert_eq!(parse_outcome("x ok"), None);
     }
 }

@@ -42,6 +42,17 @@ pub fn need(git: &GitProgram, repository: &Repository, settings: &Settings) -> R
     })
 }
 
+/// The remote of this name or address, if it is one of Dits; `None` for one on another host.
+pub fn dits_remote(repository: &Repository, name: &str) -> Result<Option<String>, Failure> {
+    if repository.dits_remotes().iter().any(|(known, _)| known == name) || RemoteUrl::parse(name).is_ok() {
+        return Ok(Some(name.to_owned()));
+    }
+    match repository.remotes().iter().any(|remote| remote.name == name) {
+        true => Ok(None),
+        false => Err(Failure::usage(format!("there is no remote {name:?}")).hint("list them: `git remote -v`")),
+    }
+}
+
 fn confirm(git: &GitProgram, committed: RemoteUrl) -> Result<RemoteUrl, Failure> {
     let question = format!(
         "This repository keeps its media at {committed}\n(its {COMMITTED_FILE} says so). Use that address (yes/no)? "

@@ -9,6 +9,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
+use dits_core::failure::DONE;
 use serde::Serialize;
 
 use crate::report::Failure;
@@ -47,7 +48,8 @@ impl Out {
 
 fn failed(error: io::Error) -> Failure {
     match error.kind() {
-        ErrorKind::BrokenPipe => Failure::closed_pipe(),
+        // A reader that went away is a normal end.
+        ErrorKind::BrokenPipe => Failure::told(DONE),
         _ => Failure::new("cannot write to standard output").because(&error),
     }
 }

@@ -38,7 +38,7 @@ pub fn of_index(git: &GitProgram, repository: &Repository, pathspecs: &[BString]
 pub fn of_revision(git: &GitProgram, repository: &Repository, revision: &str) -> Result<Vec<MediaFile>, Failure> {
     let tree = git
         .ask(["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{revision}^{{tree}}")])?
-        .ok_or_else(|| Failure::new(format!("there is no revision {revision:?}")))?;
+        .ok_or_else(|| Failure::usage(format!("there is no revision {revision:?}")))?;
     // Git before 2.40 reads attributes from an index, not from a tree, so the tree becomes one.
     let dir = tempfile::tempdir().map_err(|error| Failure::new("cannot make a temporary folder").because(&error))?;
     let dir_above = repository.work_tree().unwrap_or(repository.git_dir());

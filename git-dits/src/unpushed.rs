@@ -43,7 +43,7 @@ pub fn find(repository: &Repository, settings: &Settings, branch: Option<&str>) 
     let head = git.ask(["rev-parse", "--verify", "--quiet", "HEAD"])?.and_then(|id| GitId::parse(id.trim()));
     let Some(head) = head else { return Ok(Some(Unpushed { remote, files: Vec::new() })) };
     let known = uploading::tracked_refs(repository, &remote)?;
-    let case = uploading::case(repository);
+    let case = repository.attribute_case();
     let mut files = walk(&git, case, &[head], &Known::Ids(known.clone()))?.pointers;
     if !files.is_empty() {
         leave_out_receipts(repository, settings, &remote, &mut files)?;
@@ -63,7 +63,8 @@ fn push_remote(repository: &Repository, branch: Option<&str>) -> Option<String> 
     let remotes: Vec<BString> = repository.remotes().into_iter().map(|remote| remote.name).collect();
     let config = repository.config();
     let of_branch = |key: &str| branch.and_then(|branch| config.value(&format!("branch.{branch}.{key}")));
-    let named = [of_branch("pushRemote"), config.value("remote.pushDefault"), of_branch("remote"), Some("origin".into())];
+    let named =
+        [of_branch("pushRemote"), config.value("remote.pushDefault"), of_branch("remote"), Some("origin".into())];
     let named = named.into_iter().flatten().find(|name| remotes.contains(name));
     match (named, remotes.as_slice()) {
         (Some(name), _) => Some(name.to_string()),

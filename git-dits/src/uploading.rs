@@ -1,4 +1,4 @@
-//! Which media a push needs, and uploading it.
+//! Uploading media through `git-remote-dits`.
 //!
 //! **For:** the pre-push hook, and `git dits push`.
 //!
@@ -14,47 +14,14 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::process::{Command, Stdio};
 
 use bstr::ByteSlice;
+use dits_core::failure::DONE;
 use dits_core::hash::FileHash;
+use dits_core::operations::needed_media::not_pushed;
 use dits_core::repo::Repository;
-use dits_core::repo::pointer_walk::{AttributeCase, Found, GitId, Known, RawBlob, walk};
-use dits_core::repo::stores::store_options;
-use dits_core::repo::unsynced;
+use dits_core::repo::pointer_walk::{Found, GitId};
 
 use crate::programs::Programs;
 use crate::report::Failure;
-
-/// Files or blobs that one message names.
-const NAMED_MAX: usize = 10;
-
-/// The files that everything reachable from `tips`, and not from `known`, needs.
-///
-/// # Errors
-///
-/// Refuses media that Git holds as plain content, and a store whose last sync failed.
-pub fn needed(repository: &Repository, tips: &[GitId], known: Vec<GitId>) -> Result<Vec<Found>, Failure> {
-    let walked = walk(&repository.git()?, case(repository), tips, &Known::Ids(known))?;
-    if !walked.raw_blobs.is_empty() {
-        return Err(raw_blobs(&walked.raw_blobs));
-    }
-    if walked.pointers.is_empty() {
-        return Ok(Vec::new());
-    }
-    let store = store_options(repository, &repository.settings()?).dir;
-    match unsynced::check(&store)? {
-        None => Ok(walked.pointers),
-        Some(why) => Err(Failure::refused("media that was added is not safely on the disk")
-            .caused_by(why)
-            .hint("see to the disk, then commit again; Dits syncs what is left and goes on")),
-    }
-}
-
-/// How attributes are matched in this repository.
-pub fn case(repository: &Repository) -> AttributeCase {
-    match repository.config().is_true("core.ignorecase") {
-        true => AttributeCase::Ignored,
-        false => AttributeCase::Sensitive,
-    }
-}
 
 /// What the refs of a remote named when git last heard of them.
 pub fn tracked_refs(repository: &Repository, remote: &str) -> Result<Vec<GitId>, Failure> {
@@ -125,10 +92,11 @@ fn ask_helper(needed: &[Found], to: &str, is_dry_run: bool) -> Result<Vec<String
         Ok(())
     })?;
     // The child has said on standard error what is wrong and what to do.
-    match child.wait().map_err(failed)?.code() {
-        Some(0) => Ok(answers),
-        Some(3) => Err(Failure::refused(format!("no media was uploaded to {to}"))),
-        _ => Err(Failure::new(format!("not all media was uploaded to {to}"))),
+    match child.wait().map_err(failed)?.code().map(u8::try_from) {
+        Some(Ok(DONE)) => Ok(answers),
+        Some(Ok(code)) => Err(Failure::told(code)),
+        _ => Err(Failure::new(format!("not all media was uploaded to {to}"))
+            .caused_by(format!("{} did not end by itself", helper.display()))),
     }
 }
 
@@ -170,38 +138,9 @@ fn parse_answer(line: &str) -> Option<Answer> {
 
 /// Ends with an error that names each file that could not be uploaded.
 pub fn fail_if_any(failed: &[(Found, String)]) -> Result<(), Failure> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let count = failed.len();
-    let mut failure = Failure::refused(format!("cannot push: {} of the media cannot be uploaded", files(count)));
-    for (Found { path, commit, pointer, .. }, why) in failed.iter().take(NAMED_MAX) {
-        failure = failure.caused_by(format!("{path} in {commit} ({}): {why}", pointer.oid));
-    }
-    Err(rest(failure, count).hint("get the media from where it still is: `git dits fetch`, or push from that clone"))
-}
-
-fn raw_blobs(raw: &[RawBlob]) -> Failure {
-    let mut failure = Failure::refused(format!("cannot push: {} committed without Dits", files(raw.len())));
-    for RawBlob { path, commit, blob, len } in raw.iter().take(NAMED_MAX) {
-        failure = failure.caused_by(format!("{path} in {commit} is a blob of {len} bytes ({blob}), not a pointer"));
-    }
-    rest(failure, raw.len())
-        .hint("run `git dits install`, then `git add --renormalize .` and amend the commits that added them")
-}
-
-fn rest(failure: Failure, count: usize) -> Failure {
-    match count.saturating_sub(NAMED_MAX) {
-        0 => failure,
-        more => failure.caused_by(format!("… and {more} more")),
-    }
-}
-
-/// A count of files in words.
-pub fn files(count: usize) -> String {
-    match count {
-        1 => "1 file".to_owned(),
-        count => format!("{count} files"),
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(not_pushed(failed.iter().map(|(found, why)| (found, why.clone())))),
     }
 }
 

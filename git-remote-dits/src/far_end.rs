@@ -20,8 +20,8 @@ use dits_core::remote_url::{Host, RemoteUrl};
 use dits_core::repo::stores;
 
 use crate::here::Here;
-use crate::report::Failure;
 use crate::servers;
+use dits_core::failure::Failure;
 
 /// A program that git wants at the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

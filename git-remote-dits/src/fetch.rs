@@ -25,7 +25,7 @@ use dits_core::store::Sources;
 use crate::far_end::Link;
 use crate::here::{Here, parse_address};
 use crate::progress::Bar;
-use crate::report::Failure;
+use dits_core::failure::Failure;
 
 /// Longest line of a question, in bytes.
 const LINE_LEN_MAX: u64 = 128;

@@ -10,19 +10,16 @@
 use std::collections::HashMap;
 
 use dits_core::hash::FileHash;
-use dits_core::operations::push_media::{NotPushed, push_media};
-use dits_core::repo::pointer_walk::{AttributeCase, Found, GitId, Known, RawBlob, walk};
-use dits_core::repo::stores::{open_sources, store_options};
-use dits_core::repo::unsynced;
+use dits_core::operations::needed_media::{needed, not_pushed};
+use dits_core::operations::push_media::push_media;
+use dits_core::repo::pointer_walk::{Found, GitId};
+use dits_core::repo::stores::open_sources;
 
 use crate::far_end::Link;
 use crate::here::Here;
 use crate::kept::Kept;
 use crate::progress::Bar;
-use crate::report::Failure;
-
-/// Files or blobs that one message names.
-const NAMED_MAX: usize = 10;
+use dits_core::failure::Failure;
 
 /// What the new commits of a push need.
 pub struct Needed(Vec<Found>);
@@ -33,22 +30,7 @@ pub fn pass(link: &Link, here: &Here, tips: &[GitId], known: Vec<GitId>) -> Resu
         return Ok(Needed(Vec::new()));
     }
     let repository = here.repository()?;
-    let settings = repository.settings()?;
-    let store = store_options(&repository, &settings).dir;
-    if let Some(why) = unsynced::check(&store)? {
-        return Err(Failure::refused("media that was added is not safely on the disk")
-            .caused_by(why)
-            .hint("see to the disk, then commit again; Dits syncs what is left and goes on"));
-    }
-    let case = match repository.config().is_true("core.ignorecase") {
-        true => AttributeCase::Ignored,
-        false => AttributeCase::Sensitive,
-    };
-    let walked = walk(&repository.git()?, case, tips, &Known::Ids(known))?;
-    if !walked.raw_blobs.is_empty() {
-        return Err(raw_blobs(&walked.raw_blobs));
-    }
-    let needed = Needed(walked.pointers);
+    let needed = Needed(needed(&repository, tips, known)?);
     let mut kept = Kept::open(link, &repository);
     let unknown = kept.without_known(&needed.0);
     upload(link, here, &unknown, &mut kept)?;
@@ -81,50 +63,6 @@ fn upload(link: &Link, here: &Here, needed: &[Found], kept: &mut Kept) -> Result
     kept.keep(&pushed.receipts);
     match pushed.failed.is_empty() {
         true => Ok(()),
-        false => Err(not_pushed(&pushed.failed)),
-    }
-}
-
-fn not_pushed(failed: &[(Found, NotPushed)]) -> Failure {
-    let mut failure = Failure::new(format!("cannot push: {} of the media cannot be uploaded", counted(failed.len())));
-    for (found, why) in failed.iter().take(NAMED_MAX) {
-        let why = reason(why);
-        let Found { path, commit, pointer, .. } = found;
-        failure = failure.caused_by(format!("{path} in {commit} ({}): {why}", pointer.oid));
-    }
-    rest(failure, failed.len())
-        .hint("get the media from where it still is: `git dits fetch` there, or push from that clone")
-}
-
-/// Why a file was not pushed, in words.
-pub fn reason(why: &NotPushed) -> String {
-    match why {
-        NotPushed::Missing => "it is neither here nor on the remote".to_owned(),
-        NotPushed::PartMissing(part) => format!("{part} is neither here nor on the remote"),
-        NotPushed::PartDamaged(text) => text.clone(),
-        NotPushed::Refused(why) => format!("the remote refuses it: {why}"),
-    }
-}
-
-fn raw_blobs(raw: &[RawBlob]) -> Failure {
-    let mut failure = Failure::refused(format!("cannot push: {} committed without Dits", counted(raw.len())));
-    for RawBlob { path, commit, blob, len } in raw.iter().take(NAMED_MAX) {
-        failure = failure.caused_by(format!("{path} in {commit} is a blob of {len} bytes ({blob}), not a pointer"));
-    }
-    rest(failure, raw.len())
-        .hint("run `git dits install`, then `git add --renormalize .` and amend the commits that added them")
-}
-
-fn rest(failure: Failure, count: usize) -> Failure {
-    match count.saturating_sub(NAMED_MAX) {
-        0 => failure,
-        more => failure.caused_by(format!("… and {more} more")),
-    }
-}
-
-fn counted(count: usize) -> String {
-    match count {
-        1 => "1 file".to_owned(),
-        count => format!("{count} files"),
+        false => Err(not_pushed(pushed.failed.iter().map(|(found, why)| (found, why.to_string())))),
     }
 }

@@ -12,7 +12,7 @@ use dits_core::repo::Repository;
 use dits_core::repo::environment::Environment;
 use dits_core::repo::git_program::GitProgram;
 
-use crate::report::Failure;
+use dits_core::failure::Failure;
 
 /// Where the helper was started.
 pub struct Here {

@@ -18,7 +18,6 @@ mod kept;
 mod progress;
 mod push;
 mod refusal;
-mod report;
 mod servers;
 mod tunnel;
 mod upload;
@@ -27,9 +26,9 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
+use dits_core::failure::{DONE, FAILED, Failure};
 use far_end::{Link, Service};
 use here::{Here, parse_address};
-use report::{BUG, DONE, FAILED, Failure};
 use tunnel::GitIn;
 
 /// Longest line of the helper's protocol, in bytes.
@@ -45,19 +44,14 @@ fn main() -> ExitCode {
         let _ = dits_core::steps::stop_at(&request);
     }
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let code = match std::panic::catch_unwind(|| run(&args)) {
-        Ok(Ok(true)) => DONE,
-        Ok(Ok(false)) => FAILED,
-        Ok(Err(failure)) => {
+    let ended = std::panic::catch_unwind(|| run(&args)).unwrap_or_else(|_| Err(Failure::bug()));
+    let code = ended.map_or_else(
+        |failure| {
             eprint!("{}", failure.text());
             failure.code()
-        }
-        Err(_) => {
-            eprintln!("error: this is a bug in Dits");
-            eprintln!("hint: please report it with the lines above");
-            BUG
-        }
-    };
+        },
+        |is_done| if is_done { DONE } else { FAILED },
+    );
     // Threads that still wait for git's input end here.
     ExitCode::from(code)
 }

@@ -23,8 +23,8 @@ use crate::far_end::{End, FarEnd, Link, Service};
 use crate::gate;
 use crate::here::Here;
 use crate::refusal;
-use crate::report::Failure;
 use crate::tunnel::{self, BUFFER_LEN, GitIn};
+use dits_core::failure::Failure;
 
 /// Longest answer of the far end that is held back until its end is known, in bytes. A
 /// longer one comes from many refs or a talkative hook, and goes to git as it comes.

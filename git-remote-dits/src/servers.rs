@@ -22,7 +22,7 @@ use dits_core::repo::git_program::GitProgram;
 use dits_core::repo_path::RepoName;
 
 use crate::here::Here;
-use crate::report::Failure;
+use dits_core::failure::Failure;
 
 /// The file of pinned certificates in the user's configuration of Dits.
 const KNOWN_HOSTS: &str = "known_hosts";

@@ -10,7 +10,7 @@ use std::io::{self, BufReader, Read, Stdin, Write};
 
 use crate::far_end::{End, FarEnd};
 use crate::push::lost;
-use crate::report::Failure;
+use dits_core::failure::Failure;
 
 /// Bytes that are copied at once.
 pub const BUFFER_LEN: usize = 64 * 1024;

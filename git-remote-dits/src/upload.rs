@@ -26,11 +26,10 @@ use dits_core::repo_path::RepoPath;
 
 use crate::far_end::Link;
 use crate::fetch::named;
-use crate::gate::reason;
 use crate::here::Here;
 use crate::kept::Kept;
 use crate::progress::Bar;
-use crate::report::Failure;
+use dits_core::failure::Failure;
 
 /// Longest record of a question, in bytes; git itself has no longer paths.
 const RECORD_LEN_MAX: u64 = 8192;
@@ -62,7 +61,7 @@ pub fn run(
     kept.keep(&pushed.receipts);
     kept.forget(pushed.failed.iter().map(|(found, _)| found.pointer.oid));
     for (found, why) in &pushed.failed {
-        writeln!(answers, "{} failed {}", found.pointer.oid, reason(why).replace('\n', " "))?;
+        writeln!(answers, "{} failed {}", found.pointer.oid, why.to_string().replace('\n', " "))?;
     }
     let failed: HashSet<_> = pushed.failed.iter().map(|(found, _)| found.pointer.oid).collect();
     for found in wanted.iter().filter(|found| !failed.contains(&found.pointer.oid)) {

@@ -15,6 +15,7 @@
 mod plan;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
@@ -54,6 +55,17 @@ pub enum NotPushed {
     PartDamaged(String),
     /// The remote refuses it, and says why.
     Refused(String),
+}
+
+impl fmt::Display for NotPushed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotPushed::Missing => out.write_str("it is neither here nor on the remote"),
+            NotPushed::PartMissing(part) => write!(out, "{part} is neither here nor on the remote"),
+            NotPushed::PartDamaged(text) => out.write_str(text),
+            NotPushed::Refused(why) => write!(out, "the remote refuses it: {why}"),
+        }
+    }
 }
 
 /// What a push did.

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use bstr::{BString, ByteSlice};
+use dits_core::operations::needed_media::counted;
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::pointer_walk::{GitId, Known, walk};
@@ -21,7 +22,6 @@ use crate::out::Out;
 use crate::pointers::{self, MediaFile};
 use crate::report::{EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
-use crate::uploading;
 
 /// Get media into the local store, and leave the work tree as it is
 #[derive(clap::Args)]
@@ -114,7 +114,7 @@ fn media_of(here: &Here, repository: &Repository, revisions: &[String]) -> Resul
 fn all_media(here: &Here, repository: &Repository) -> Result<Vec<Wanted>, Failure> {
     let listed = here.git.capture(["for-each-ref", "--format=%(objectname)"])?;
     let tips: Vec<GitId> = listed.lines().filter_map(GitId::parse).collect();
-    let walked = walk(&here.git, uploading::case(repository), &tips, &Known::Ids(Vec::new()))?;
+    let walked = walk(&here.git, repository.attribute_case(), &tips, &Known::Ids(Vec::new()))?;
     let wanted = walked.pointers.into_iter();
     Ok(wanted.map(|found| Wanted { path: found.path.as_bstr().to_owned(), pointer: found.pointer }).collect())
 }
@@ -138,7 +138,11 @@ pub fn facts(fetched: &Fetched, media: &[Wanted]) -> FetchFacts {
 /// A fetch as one line for people.
 pub fn summary(fetched: &Fetched) -> String {
     let (count, bytes) = (fetched.fetched_count, Bytes(fetched.fetched_bytes));
-    format!("{count} files fetched ({bytes}), {} were here already", fetched.here_count)
+    let here = match fetched.here_count {
+        0 => String::new(),
+        count => format!(", {count} here already"),
+    };
+    format!("{} fetched ({bytes}){here}", counted(count as usize))
 }
 
 /// Ends with an error that names each file that could not be had.
@@ -146,11 +150,10 @@ pub fn fail_if_missing(fetched: &Fetched, media: &[Wanted]) -> Result<(), Failur
     if fetched.missing.is_empty() {
         return Ok(());
     }
-    let mut failure = Failure::new(format!("{} files could not be fetched", fetched.missing.len()));
-    for (file, reason) in first_path_of_each(fetched, media) {
-        failure = failure.caused_by(format!("{}: {reason}", file.path));
-    }
-    Err(failure.hint("when the remote can be reached again, run `git dits pull`"))
+    let missing = first_path_of_each(fetched, media);
+    Err(Failure::new(format!("{} could not be fetched", counted(missing.len())))
+        .caused_by_each(missing.iter().map(|(file, reason)| format!("{}: {reason}", file.path)))
+        .hint("when the remote can be reached again, run `git dits pull`"))
 }
 
 /// Each missing file once, with the first path that has it.

@@ -8,6 +8,7 @@
 //! **Must hold:** a file that the user saved something into is left as it is.
 
 use bstr::ByteSlice;
+use dits_core::operations::needed_media::counted;
 use dits_core::pointer::Pointer;
 use dits_core::repo::stores;
 use serde::Serialize;
@@ -67,7 +68,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         })?,
         false => {
             out.line(fetch::summary(&fetched))?;
-            out.line(format_args!("{} files hydrated ({})", hydrated.paths.len(), Bytes(hydrated.bytes)))?;
+            out.line(format_args!("{} hydrated ({})", counted(hydrated.paths.len()), Bytes(hydrated.bytes)))?;
         }
     }
     out.finish()?;

@@ -8,8 +8,7 @@
 //! **Must hold:** no ref moves.
 
 use bstr::ByteSlice;
-use dits_core::remote_url::RemoteUrl;
-use dits_core::repo::Repository;
+use dits_core::operations::needed_media::{counted, needed};
 use dits_core::repo::pointer_walk::{Found, GitId};
 use serde::Serialize;
 
@@ -67,8 +66,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         true => (all_refs(&here)?, Vec::new()),
         false => (tips(&here, &args.revisions)?, uploading::tracked_refs(&repository, &args.remote)?),
     };
-    let dits_remote = dits_remote(&repository, &args.remote)?;
-    let needed = uploading::needed(&repository, &tips, known)?;
+    let dits_remote = media_address::dits_remote(&repository, &args.remote)?;
+    let needed = needed(&repository, &tips, known)?;
     let to = match dits_remote {
         Some(name) => Some(name),
         // What needs no server asks for none.
@@ -81,17 +80,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     print(args, to, &uploaded)?;
     uploading::fail_if_any(&uploaded.failed)
-}
-
-/// The remote itself, if it is one of Dits; `None` for a remote on another host.
-fn dits_remote(repository: &Repository, name: &str) -> Result<Option<String>, Failure> {
-    if repository.dits_remotes().iter().any(|(known, _)| known == name) || RemoteUrl::parse(name).is_ok() {
-        return Ok(Some(name.to_owned()));
-    }
-    match repository.remotes().iter().any(|remote| remote.name == name) {
-        true => Ok(None),
-        false => Err(Failure::usage(format!("there is no remote {name:?}")).hint("list them: `git remote -v`")),
-    }
 }
 
 fn tips(here: &Here, revisions: &[String]) -> Result<Vec<GitId>, Failure> {
@@ -128,12 +116,12 @@ fn print(args: &Args, to: Option<String>, uploaded: &Uploaded) -> Result<(), Fai
         out.line(format_args!("would upload {path} ({})", Bytes(pointer.size)))?;
     }
     match args.dry_run {
-        true => out.line(format_args!("{} to upload, {held_count} are there", uploading::files(lacking.len())))?,
+        true => out.line(format_args!("{} to upload, {held_count} are there", counted(lacking.len())))?,
         false => out.line(format_args!(
             "{} uploaded ({} sent), {} there",
-            uploading::files(*sent_count as usize),
+            counted(*sent_count as usize),
             Bytes(*sent_bytes),
-            uploading::files(*held_count as usize)
+            counted(*held_count as usize)
         ))?,
     }
     out.finish()

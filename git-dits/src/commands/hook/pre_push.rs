@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use bstr::ByteSlice;
+use dits_core::operations::needed_media::{counted, needed};
 use dits_core::repo::Repository;
 use dits_core::repo::pointer_walk::GitId;
 
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     known.extend(uploading::tracked_refs(&repository, &args.remote)?);
-    let needed = uploading::needed(&repository, &tips, known)?;
+    let needed = needed(&repository, &tips, known)?;
     if needed.is_empty() {
         return Ok(());
     }
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     uploading::fail_if_any(&uploaded.failed)?;
     if uploaded.sent_count > 0 {
         let (count, bytes) = (uploaded.sent_count, Bytes(uploaded.sent_bytes));
-        report::say(&format!("{} of media uploaded to {to} ({bytes} sent)", uploading::files(count as usize)));
+        report::say(&format!("{} of media uploaded to {to} ({bytes} sent)", counted(count as usize)));
     }
     Ok(())
 }

@@ -11,15 +11,13 @@
 
 use std::io::Read;
 
+use dits_core::operations::needed_media;
 use dits_core::remote::local::LocalRemote;
 use dits_core::repo::pointer_walk::{AttributeCase, Found, GitId, Known, Walked, walk};
 use dits_core::repo::stores::on_a_share;
 
 use crate::here::Here;
 use crate::report::Failure;
-
-/// Files that one message names.
-const NAMED_MAX: usize = 10;
 
 /// Refuse a push to a share whose media is not there
 #[derive(clap::Args)]
@@ -36,10 +34,8 @@ pub fn run(_: &Args) -> Result<(), Failure> {
     let here = Here::find()?;
     let repository = here.repository()?;
     let Walked { pointers, raw_blobs } = walk(&here.git, AttributeCase::Sensitive, &tips, &Known::AllRefs)?;
-    if let Some(raw) = raw_blobs.first() {
-        return Err(Failure::refused(format!("{} was committed without Dits", raw.path))
-            .caused_by(format!("in {} it is a blob of {} bytes, not a pointer", raw.commit, raw.len))
-            .hint("run `git dits install`, then `git add --renormalize .` and amend the commit"));
+    if !raw_blobs.is_empty() {
+        return Err(needed_media::raw_blobs(&raw_blobs));
     }
     if pointers.is_empty() {
         return Ok(());
@@ -73,14 +69,10 @@ fn new_objects(updates: &[u8]) -> Result<Vec<GitId>, Failure> {
 }
 
 fn lacking(missing: &[&Found]) -> Failure {
-    let mut failure = Failure::refused("the share lacks media that this push names");
-    for Found { path, commit, pointer, .. } in missing.iter().take(NAMED_MAX) {
-        failure = failure.caused_by(format!("{path} in {commit} needs {}", pointer.oid));
-    }
-    if missing.len() > NAMED_MAX {
-        failure = failure.caused_by(format!("… and {} more", missing.len() - NAMED_MAX));
-    }
-    failure.hint("push to dits::PATH, with Dits installed, so that the media goes along")
+    let cause = |Found { path, commit, pointer, .. }: &Found| format!("{path} in {commit} needs {}", pointer.oid);
+    Failure::refused("the share lacks media that this push names")
+        .caused_by_each(missing.iter().map(|found| cause(found)))
+        .hint("push to dits::PATH, with Dits installed, so that the media goes along")
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! What people are told when something fails, and the exit status that goes with it.
 //!
-//! **For:** messages in git's own shape: `error:`, `caused by:`, `hint:`.
+//! **For:** one shape for the failures of all programs, which print them: `error:`, `caused by:`, `hint:`.
 //!
-//! **May touch:** standard error.
+//! **May touch:** nothing.
 //!
-//! **Must hold:** standard output stays git's: nothing is printed there.
+//! **Must hold:** a cause that says the same as the line before it is left out; a thousand causes with
+//! one fate do not make a thousand lines.
 
 use std::error::Error;
 
-/// How the program ends.
+/// The program did its work.
 pub const DONE: u8 = 0;
 /// It could not do its work.
 pub const FAILED: u8 = 1;
@@ -18,6 +19,9 @@ pub const WRONG_USAGE: u8 = 2;
 pub const REFUSED: u8 = 3;
 /// A bug in Dits.
 pub const BUG: u8 = 255;
+
+/// Causes of one kind that a message names one by one.
+const NAMED_MAX: usize = 10;
 
 /// A failure, in the words the user reads.
 ///
@@ -46,6 +50,17 @@ impl Failure {
         Failure { code: WRONG_USAGE, ..Failure::new(message) }
     }
 
+    /// Dits itself did something wrong.
+    pub fn bug() -> Failure {
+        let failure = Failure::new("this is a bug in Dits").hint("please report it with the lines above");
+        Failure { code: BUG, ..failure }
+    }
+
+    /// The program ends with `code` and says nothing: a child has said it, or nobody is left to hear it.
+    pub fn told(code: u8) -> Failure {
+        Failure { code, ..Failure::new("") }
+    }
+
     /// Adds an error and what caused it.
     pub fn because(mut self, error: &dyn Error) -> Failure {
         let mut next = Some(error);
@@ -63,6 +78,16 @@ impl Failure {
     /// Adds one cause in words.
     pub fn caused_by(mut self, cause: impl Into<String>) -> Failure {
         self.causes.push(cause.into());
+        self
+    }
+
+    /// Adds causes of one kind, the first ones by name and the rest as a number.
+    pub fn caused_by_each(mut self, causes: impl ExactSizeIterator<Item = String>) -> Failure {
+        let more = causes.len().saturating_sub(NAMED_MAX);
+        self.causes.extend(causes.take(NAMED_MAX));
+        if more > 0 {
+            self.causes.push(format!("… and {more} more"));
+        }
         self
     }
 
@@ -84,6 +109,9 @@ impl Failure {
 
     /// The whole message as it is printed.
     pub fn text(&self) -> String {
+        if self.message.is_empty() {
+            return String::new();
+        }
         let mut text = format!("error: {}\n", self.message);
         self.causes.iter().for_each(|cause| text.push_str(&format!("caused by: {cause}\n")));
         self.hints.iter().for_each(|hint| text.push_str(&format!("hint: {hint}\n")));
@@ -116,5 +144,18 @@ mod tests {
         let failure = Failure::refused("no").because(&std::io::Error::other("disk on fire")).hint("use another disk");
         assert_eq!(failure.text(), "error: no\ncaused by: disk on fire\nhint: use another disk\n");
         assert_eq!((failure.line(), failure.code()), ("no: disk on fire".to_owned(), REFUSED));
+    }
+
+    #[test]
+    fn many_causes_of_one_kind_stay_few_lines() {
+        let causes = |count: usize| Failure::new("no").caused_by_each((0..count).map(|number| number.to_string()));
+        assert_eq!(causes(NAMED_MAX).causes.len(), NAMED_MAX);
+        assert_eq!(causes(1000).causes.last().map(String::as_str), Some("… and 990 more"));
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again() {
+        assert_eq!((Failure::told(REFUSED).text(), Failure::told(REFUSED).code()), (String::new(), REFUSED));
+        assert!(Failure::bug().text().starts_with("error: this is a bug in Dits\nhint: "));
     }
 }

@@ -1,20 +1,21 @@
 //! Getting missing media through `git-remote-dits fetch-media`.
 //!
-//! **For:** keeping the network out of this program, which starts on every git command.
+//! **For:** keeping the network out of the filter, which starts on every git command, and out of the
+//! porcelain.
 //!
 //! **May touch:** one child process at a time.
 //!
 //! **Must hold:** every pointer that was asked for has an outcome, whatever the child does.
 //!
-//! **Format:** `docs/protocols/filter-v2.md`, last section.
+//! **Format:** `docs/protocols/remote-helper.md`, "fetch-media".
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use dits_core::hash::FileHash;
-use dits_core::pointer::Pointer;
+use crate::hash::FileHash;
+use crate::pointer::Pointer;
 
 /// Longest line of the child's answer, in bytes.
 const LINE_LEN_MAX: u64 = 4096;
@@ -22,21 +23,22 @@ const LINE_LEN_MAX: u64 = 4096;
 /// Why some media could not be fetched; media that is not in here was.
 pub type Missing = HashMap<FileHash, String>;
 
-/// Finds `git-remote-dits`: beside this program, else in an absolute directory of `PATH`.
-pub fn find_program(own: Option<&Path>, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
+/// Finds `git-remote-dits`: beside the program `own`, else in an absolute directory of `path`.
+pub fn find(own: Option<&Path>, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     let name = format!("git-remote-dits{}", std::env::consts::EXE_SUFFIX);
     let beside = own.and_then(Path::parent).map(Path::to_owned);
     let dirs = beside.into_iter().chain(std::env::split_paths(path.unwrap_or_default()));
     dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join(&name)).find(|program| program.is_file())
 }
 
-/// Fetches all of `wanted` into the repository's store with one run of the program.
-pub fn fetch(program: Option<&Path>, wanted: &[Pointer]) -> Missing {
+/// Fetches all of `wanted` into the repository's store with one run of the program, from one remote
+/// or from all.
+pub fn fetch(program: Option<&Path>, remote: Option<&str>, wanted: &[Pointer]) -> Missing {
     let Some(program) = program else {
-        return all_missing(wanted, "git-remote-dits is not installed beside git-dits-filter");
+        return all_missing(wanted, "git-remote-dits is neither beside the other programs of Dits nor on the PATH");
     };
     let mut outcomes = HashMap::new();
-    let reason = match run(program, wanted, &mut outcomes) {
+    let reason = match run(program, remote, wanted, &mut outcomes) {
         Ok(()) => "git-remote-dits did not say what became of it".to_owned(),
         Err(reason) => reason,
     };
@@ -57,11 +59,11 @@ fn all_missing(wanted: &[Pointer], reason: &str) -> Missing {
 
 type Outcomes = HashMap<FileHash, Result<(), String>>;
 
-fn run(program: &Path, wanted: &[Pointer], outcomes: &mut Outcomes) -> Result<(), String> {
+fn run(program: &Path, remote: Option<&str>, wanted: &[Pointer], outcomes: &mut Outcomes) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot run {}: {error}", program.display());
     let mut command = Command::new(program);
     // Standard error stays the user's terminal: progress and questions go there.
-    command.arg("fetch-media").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg("fetch-media").args(remote).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     std::thread::scope(|scope| {
@@ -135,16 +137,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let wanted = [pointer(b"a"), pointer(b"b")];
         let good = child(dir.path(), "read a rest; read b rest; echo \"$a ok\"; echo \"$b missing no such thing\"");
-        let missing = fetch(Some(&good), &wanted);
+        let missing = fetch(Some(&good), None, &wanted);
         assert_eq!(missing.len(), 1);
         assert_eq!(missing.get(&wanted[1].oid).map(String::as_str), Some("no such thing"));
 
         for script in ["exit 1", "echo nonsense; kill -9 $$", "cat >/dev/null; head -c 100000 /dev/zero"] {
-            let missing = fetch(Some(&child(dir.path(), script)), &wanted);
+            let missing = fetch(Some(&child(dir.path(), script)), None, &wanted);
             assert_eq!(missing.len(), 2, "{script}");
         }
-        assert_eq!(fetch(None, &wanted).len(), 2);
-        assert_eq!(fetch(Some(Path::new("/nonexistent")), &wanted).len(), 2);
+        assert_eq!(fetch(None, None, &wanted).len(), 2);
+        assert_eq!(fetch(Some(Path::new("/nonexistent")), None, &wanted).len(), 2);
     }
 
     #[test]
@@ -152,8 +154,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let program = child(dir.path(), "");
         let own = dir.path().join("git-dits-filter");
-        assert_eq!(find_program(Some(&own), None), Some(program.clone()));
-        assert_eq!(find_program(None, Some(dir.path().as_os_str())), Some(program));
-        assert_eq!(find_program(Some(Path::new("git-dits-filter")), Some(".:".as_ref())), None);
+        assert_eq!(find(Some(&own), None), Some(program.clone()));
+        assert_eq!(find(None, Some(dir.path().as_os_str())), Some(program));
+        assert_eq!(find(Some(Path::new("git-dits-filter")), Some(".:".as_ref())), None);
     }
 }
