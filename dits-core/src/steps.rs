@@ -5,7 +5,8 @@
 //!
 //! **May touch:** nothing in a release build. In a build with debug assertions, a program
 //! may ask to be killed (`SIGKILL`, as by `kill -9`) when it reaches a step, or for its whole
-//! process group to be interrupted there (`SIGINT`, as by Ctrl-C at a terminal).
+//! process group to be interrupted there (`SIGINT`, as by Ctrl-C at a terminal), or for the step
+//! to fail as on a broken disk.
 //!
 //! **Must hold:** a step costs nothing in a release build.
 
@@ -73,6 +74,19 @@ pub fn reached(step: Step) {
     let _ = step;
 }
 
+/// Does the `work` that `step` stands for; a test build may have it fail as on a broken disk.
+///
+/// # Errors
+///
+/// What `work` says, or an I/O error that a test asked for.
+#[inline(always)]
+pub fn attempt(step: Step, work: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+    #[cfg(all(debug_assertions, unix, feature = "disk"))]
+    crash::fails_now(step)?;
+    let _ = step;
+    work()
+}
+
 #[cfg(all(debug_assertions, unix, feature = "disk"))]
 pub use crash::stop_at;
 
@@ -82,47 +96,59 @@ mod crash {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    static STOP: OnceLock<(&'static str, AtomicU32, Stop)> = OnceLock::new();
+    static STOP: OnceLock<(Step, AtomicU32, Stop)> = OnceLock::new();
 
-    /// How a process is stopped.
-    #[derive(Clone, Copy)]
+    /// What happens at a step.
+    #[derive(Clone, Copy, PartialEq, Eq)]
     enum Stop {
         Kill,
         Interrupt,
+        Fail,
     }
 
     /// Asks for this process to be killed when it reaches a step for the nth time.
     ///
     /// `request` is `NAME` or `NAME:NTH`, counting from 1; with `interrupt@` before it, the
-    /// process group is interrupted instead. Returns false for a name that no step has.
-    /// Programs call this once, from `main`.
+    /// process group is interrupted instead, and with `fail@` the nth attempt at the step
+    /// fails. Returns false for a name that no step has. Programs call this once, from `main`.
     pub fn stop_at(request: &str) -> bool {
-        let (stop, request) = match request.strip_prefix("interrupt@") {
-            Some(request) => (Stop::Interrupt, request),
-            None => (Stop::Kill, request),
+        let (stop, request) = match request.split_once('@') {
+            Some(("interrupt", request)) => (Stop::Interrupt, request),
+            Some(("fail", request)) => (Stop::Fail, request),
+            _ => (Stop::Kill, request),
         };
         let (name, nth) = request.split_once(':').unwrap_or((request, "1"));
         let Some(step) = Step::ALL.iter().find(|step| step.name() == name) else {
             return false;
         };
         let Ok(nth) = nth.parse() else { return false };
-        STOP.set((step.name(), AtomicU32::new(nth), stop)).is_ok()
+        STOP.set((*step, AtomicU32::new(nth), stop)).is_ok()
+    }
+
+    /// What was asked for, if it is due now.
+    fn due(step: Step, is_wanted: impl Fn(Stop) -> bool) -> Option<Stop> {
+        let (wanted, left, stop) = STOP.get()?;
+        let is_due = *wanted == step && is_wanted(*stop) && left.fetch_sub(1, Ordering::SeqCst) == 1;
+        is_due.then_some(*stop)
+    }
+
+    pub(super) fn fails_now(step: Step) -> std::io::Result<()> {
+        match due(step, |stop| stop == Stop::Fail) {
+            Some(_) => Err(rustix::io::Errno::IO.into()),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn reached(step: Step) {
-        let Some((name, left, stop)) = STOP.get() else { return };
-        if *name != step.name() || left.fetch_sub(1, Ordering::SeqCst) != 1 {
+        let Some(stop) = due(step, |stop| stop != Stop::Fail) else { return };
+        if stop == Stop::Interrupt {
+            let _ = rustix::process::kill_current_process_group(rustix::process::Signal::INT);
             return;
         }
-        let _ = match stop {
-            // The kernel's own kill: no destructor, no flush, no exit handler runs.
-            Stop::Kill => rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL),
-            Stop::Interrupt => rustix::process::kill_current_process_group(rustix::process::Signal::INT),
-        };
-        if matches!(stop, Stop::Kill) {
-            loop {
-                std::thread::park();
-            }
+        // The kernel's own kill: no destructor, no flush, no exit handler runs.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
         }
     }
 }

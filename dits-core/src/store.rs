@@ -21,12 +21,12 @@ mod open_pack;
 mod pack;
 mod payload;
 mod refresh;
+mod rescue;
 mod sealing;
 mod sources;
 mod whole_pack;
 mod writer;
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -252,26 +252,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if a pack cannot be synced.
+    /// [`StoreError`] if something cannot be synced. [`StoreError::Lost`] says, once, that what an earlier
+    /// sync left unwritten is lost; it counts as damaged from then on.
     pub fn sync(&self) -> Result<(), StoreError> {
-        for name in self.layout.list_logs()? {
-            // The payload goes first, as for a writer. A pack that is sealed meanwhile loses
-            // these names, and was synced before.
-            for path in [self.layout.open_pack(&name), self.layout.open_log(&name)] {
-                match File::open(&path).and_then(|file| file.sync_data()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&path, error)),
-                    _ => {}
-                }
-            }
-        }
-        // Who made, or sealed, a pack may have died before its name was on stable storage.
-        for dir in [self.layout.open(), self.layout.packs()] {
-            match File::open(&dir).and_then(|dir| dir.sync_all()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&dir, error)),
-                _ => {}
-            }
-        }
-        Ok(())
+        self.sync_all()
     }
 
     /// Makes a writer of items of `domain`; it touches nothing before its first item.

@@ -78,15 +78,19 @@ fn child() {
         }
     }
     writer.sync().unwrap();
+    store.sync().unwrap();
     writeln!(committed, "all").unwrap();
 }
 
 fn start(dir: &Path, stop: Option<&str>, first: u64) -> Child {
+    command(dir, first).envs(stop.map(|stop| (STOP, stop))).spawn().unwrap()
+}
+
+fn command(dir: &Path, first: u64) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--test-threads=1"]).env(DIR, dir).env(FIRST, first.to_string());
     command.env_remove(STOP).stdout(Stdio::null());
-    command.envs(stop.map(|stop| (STOP, stop)));
-    command.spawn().unwrap()
+    command
 }
 
 /// The numbers of the items that were reported as committed.
@@ -233,4 +237,34 @@ fn two_writers_one_of_them_killed_and_a_reader_lose_nothing() {
     committed(dir.path())
         .iter()
         .for_each(|n| reader.read(&ItemId::from(ChunkHash::of(&item(*n))), &mut plain).unwrap());
+}
+
+#[test]
+fn a_pack_whose_sync_failed_is_never_gone_on_with_and_its_items_move_to_another() {
+    // The first sync is that of the full pack, the second that of the one behind it.
+    for nth in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let failed = command(dir.path(), 0)
+            .env(STOP, format!("fail@{}:{nth}", Step::PackPayloadSynced.name()))
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(failed.code(), Some(101), "the sync did not fail");
+        let open = dir.path().join("store/open");
+        let names = |ending: &str| -> Vec<PathBuf> {
+            let paths = fs::read_dir(&open).unwrap().map(|entry| entry.unwrap().path());
+            paths.filter(|path| path.extension().is_some_and(|extension| extension == ending)).collect()
+        };
+        let doubts = names("doubt");
+        assert_eq!(doubts.len(), 1);
+        let pack = doubts[0].with_extension("pack");
+        let before = fs::metadata(&pack).unwrap();
+        // A writer that only commits goes on elsewhere. The index is no help: it may be deleted.
+        fs::remove_file(dir.path().join("index.sqlite")).unwrap();
+        start(dir.path(), Some("pack-indexed"), ITEM_COUNT).wait().unwrap();
+        assert_eq!(fs::metadata(&pack).unwrap().modified().unwrap(), before.modified().unwrap());
+        assert!(start(dir.path(), None, 0).wait().unwrap().success());
+        assert!(!pack.exists() && names("doubt").is_empty());
+        assert_readable(dir.path(), 0..ITEM_COUNT);
+    }
 }

@@ -152,7 +152,7 @@ fn sync(repo: &Repository, settings: &Settings, cleaning: &mut Cleaning<'_>, rep
     let store_dir = store_options(repo, settings).dir;
     let synced: Result<(), Box<dyn Error>> = match cleaning.sync() {
         Ok(Synced::Nothing) => Ok(()),
-        Ok(Synced::All) => unsynced::mend(&store_dir).map_err(Into::into),
+        Ok(Synced::All) => unsynced::clear(&store_dir).map_err(Into::into),
         Err(error) => Err(error.into()),
     };
     let Err(error) = synced else { return true };

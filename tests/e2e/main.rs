@@ -14,6 +14,7 @@ mod histories;
 
 mod concurrent;
 mod crash;
+mod failed_sync;
 mod full_disk;
 mod hostile;
 mod hostile_client;

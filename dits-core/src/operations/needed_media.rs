@@ -30,7 +30,7 @@ pub fn needed(repository: &Repository, tips: &[GitId], known: Vec<GitId>) -> Res
         None => Ok(walked.pointers),
         Some(why) => Err(Failure::refused("media that was added is not safely on the disk")
             .caused_by(why)
-            .hint("see to the disk, then commit again; Dits syncs what is left and goes on")),
+            .hint("see to the disk, then run `git add --renormalize .`; Dits then stores again what is in doubt")),
     }
 }
 

@@ -3,12 +3,10 @@
 //! **For:** a filter whose sync fails after git has already been told of success: pushes
 //! stop until a later sync mends it.
 //!
-//! **May touch:** the file `unsynced` in a store's folder, and its packs, to sync them.
+//! **May touch:** the file `unsynced` in a store's folder.
 //!
-//! **Must hold:** the mark stays until everything in the store was synced without an error.
-//!
-//! Limitations: a sync that succeeds after one that failed does not prove that the bytes reached
-//! the disk; `docs/formats/store-v1.md`, "Known gaps".
+//! **Must hold:** the mark stays until a sync of the whole store succeeded, which first brings to
+//! safety what the failed one left in doubt.
 //!
 //! **Format:** `docs/protocols/filter-v2.md`: one line of text for each failure.
 
@@ -18,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 const MARK: &str = "unsynced";
 
-/// A mark that cannot be read, written or mended.
+/// A mark that cannot be read, written or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot sync {path}", path = .path.display())]
+#[error("cannot use {path}", path = .path.display())]
 pub struct SyncError {
     /// The file.
     pub path: PathBuf,
@@ -56,42 +54,18 @@ pub fn check(store_dir: &Path) -> Result<Option<String>, SyncError> {
     }
 }
 
-/// Syncs every pack of the store at `store_dir` and takes the mark away. Does nothing where
-/// there is no mark.
+/// Takes the mark away, if there is one. The caller has synced the store without an error
+/// ([`Store::sync`](crate::store::Store::sync)).
 ///
 /// # Errors
 ///
-/// [`SyncError`] for the first file that still cannot be synced; the mark then stays.
-pub fn mend(store_dir: &Path) -> Result<(), SyncError> {
-    if check(store_dir)?.is_none() {
-        return Ok(());
-    }
-    sync_store(store_dir)?;
+/// [`SyncError`] when the mark cannot be removed.
+pub fn clear(store_dir: &Path) -> Result<(), SyncError> {
     let path = store_dir.join(MARK);
-    std::fs::remove_file(&path).map_err(|source| SyncError { path, source })
-}
-
-fn sync_store(store_dir: &Path) -> Result<(), SyncError> {
-    ["open", "packs"].iter().try_for_each(|folder| sync_folder(&store_dir.join(folder)))
-}
-
-fn sync_folder(folder: &Path) -> Result<(), SyncError> {
-    let failed = |source| SyncError { path: folder.to_owned(), source };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(failed(source)),
-    };
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        match File::open(&path).and_then(|file| file.sync_all()) {
-            Ok(()) => {}
-            // Another process sealed or joined it meanwhile, and syncs what it makes.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(SyncError { path, source }),
-        }
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SyncError { path, source }),
+        _ => Ok(()),
     }
-    File::open(folder).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]
@@ -99,16 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_sync_is_remembered_until_it_is_mended() {
+    fn a_failed_sync_is_remembered_until_one_succeeds() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(check(dir.path()).expect("readable"), None);
         assert_eq!(check(&dir.path().join("no/store")).expect("readable"), None);
         mark(dir.path(), "disk\non fire").expect("written");
         assert_eq!(check(dir.path()).expect("readable").as_deref(), Some("disk on fire"));
-        std::fs::create_dir(dir.path().join("packs")).expect("a folder");
-        std::fs::write(dir.path().join("packs/x"), "x").expect("a pack");
-        mend(dir.path()).expect("the disk is well");
+        clear(dir.path()).expect("removed");
         assert_eq!(check(dir.path()).expect("readable"), None);
-        mend(dir.path()).expect("nothing to do");
+        clear(dir.path()).expect("nothing to do");
     }
 }

@@ -45,6 +45,12 @@ pub enum StoreError {
         /// The first line of its format file.
         found: String,
     },
+    /// A sync of a pack failed, and what it left unwritten cannot all be read any more.
+    #[error("not all of {path} reached the disk, and some of it is lost")]
+    Lost {
+        /// The pack.
+        path: PathBuf,
+    },
 }
 
 impl StoreError {

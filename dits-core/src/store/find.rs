@@ -7,6 +7,7 @@
 //! **Must hold:** no byte is given out that was not checked against the id it was asked by.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -88,6 +89,19 @@ impl Store {
         each.collect()
     }
 
+    /// Returns true if a pack of `domain` whose path is none of `doubted` has the item.
+    pub(super) fn has_beside(
+        &self,
+        entry: &Entry,
+        domain: Domain,
+        doubted: &HashSet<PathBuf>,
+    ) -> Result<bool, StoreError> {
+        let mut found = self.find(&entry.id)?;
+        // A page's id does not fix its length.
+        found.copies.retain(|copy| copy.entry.plain_len == entry.plain_len && !doubted.contains(&copy.pack.path));
+        found.has_copy(|found| found == domain)
+    }
+
     pub(super) fn read_plain(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
         self.read_copy(id, |_| true, |copy| read_plain(&copy.pack, &copy.entry, plain))
     }
@@ -157,7 +171,7 @@ impl Store {
 
     /// Notes that a copy is damaged, or is good after all: a damaged one is not counted by
     /// [`Store::has`], so that the item is stored again by whoever brings it.
-    fn note_damage(&self, place: &Place, is_damaged: bool) {
+    pub(super) fn note_damage(&self, place: &Place, is_damaged: bool) {
         // Where nothing can be written the next reader finds out for itself.
         let _ = lock(&self.known).with_index(&self.layout, |index| index.note_damage(place, is_damaged));
     }

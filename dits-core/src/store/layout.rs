@@ -47,6 +47,11 @@ impl Layout {
         self.open().join(format!("{}.log", hex16(name)))
     }
 
+    /// The mark beside an open pack that a sync of it failed.
+    pub fn doubt(&self, name: &OpenName) -> PathBuf {
+        self.open().join(format!("{}.doubt", hex16(name)))
+    }
+
     pub fn temporary_pack(&self, name: &OpenName) -> PathBuf {
         self.packs().join(format!("tmp-{}", hex16(name)))
     }
@@ -113,7 +118,16 @@ impl Layout {
 
     /// Lists the names of the side logs of open packs.
     pub fn list_logs(&self) -> Result<Vec<OpenName>, StoreError> {
-        Ok(list(&self.open())?.iter().filter_map(|name| parse_hex16(name.strip_suffix(".log")?)).collect())
+        self.list_open(".log")
+    }
+
+    /// Lists the names of open packs of which a sync failed.
+    pub fn list_doubts(&self) -> Result<Vec<OpenName>, StoreError> {
+        self.list_open(".doubt")
+    }
+
+    fn list_open(&self, ending: &str) -> Result<Vec<OpenName>, StoreError> {
+        Ok(list(&self.open())?.iter().filter_map(|name| parse_hex16(name.strip_suffix(ending)?)).collect())
     }
 }
 

@@ -8,21 +8,24 @@
 //! - only the process that holds the lock on the side log changes the pack;
 //! - a record is written behind the bytes it names, and nothing is cut off that a good
 //!   record names;
-//! - a pack is sealed only when it is whole on stable storage.
+//! - a pack is sealed only when it is whole on stable storage;
+//! - after a sync that failed nobody goes on with the pack.
 //!
 //! **Format:** `docs/formats/pack-v1.md`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::WriteError;
 use super::layout::{Layout, OpenName, is_absent, sync_dir};
+use super::pack::Pack;
 use super::payload::Payload;
+use super::rescue;
 use crate::hash::PackHash;
 use crate::pack_format::{Domain, Entry, LOG_HEADER_LEN, LOG_RECORD_LEN, LogHeader, StoredCheck, Tiling, Trailer};
-use crate::steps::{Step, reached};
+use crate::steps::{Step, attempt, reached};
 
 /// An open pack that this process may write to.
 #[derive(Debug)]
@@ -89,7 +92,8 @@ impl OpenPack {
             Err(error) if is_absent(&error) => return Ok(Continued::Unusable),
             Err(source) => return Err(WriteError::io(&log_path, source)),
         };
-        if !lock_named(&log, &log_path)? {
+        // Whose sync failed said so while it had the lock.
+        if !lock_named(&log, &log_path)? || layout.doubt(name).exists() {
             return Ok(Continued::Unusable);
         }
         let path = layout.open_pack(name);
@@ -153,6 +157,32 @@ impl OpenPack {
         }
     }
 
+    /// Removes an open pack whose first `entry_count` items are all in other packs; returns false
+    /// if another process has it, or it has more items.
+    pub fn remove(layout: &Layout, name: &OpenName, entry_count: u32) -> Result<bool, WriteError> {
+        let log_path = layout.open_log(name);
+        let log = match File::open(&log_path) {
+            Ok(log) => log,
+            Err(error) if is_absent(&error) => return Ok(true),
+            Err(source) => return Err(WriteError::io(&log_path, source)),
+        };
+        if !lock_named(&log, &log_path)? {
+            return Ok(false);
+        }
+        let log_len = log.metadata().map_err(|source| WriteError::io(&log_path, source))?.len();
+        if Pack::record_count(log_len) > entry_count && layout.open_pack(name).exists() {
+            return Ok(false);
+        }
+        // A log without its pack is removed by whoever finds it, the other way round nobody would.
+        for path in [layout.open_pack(name), log_path] {
+            match fs::remove_file(&path) {
+                Err(source) if !is_absent(&source) => return Err(WriteError::io(&path, source)),
+                _ => {}
+            }
+        }
+        Ok(true)
+    }
+
     /// The pack's random name.
     pub fn name(&self) -> &OpenName {
         &self.header.name
@@ -195,9 +225,11 @@ impl OpenPack {
 
     /// Waits until everything flushed is on stable storage.
     pub fn sync(&mut self) -> Result<(), WriteError> {
-        self.payload.sync()?;
+        let path = self.layout.open_pack(self.name());
+        attempt(Step::PackPayloadSynced, || self.payload.sync()).map_err(|source| self.in_doubt(&path, source))?;
         reached(Step::PackPayloadSynced);
-        self.log.sync_data().map_err(|source| WriteError::io(&self.log_path, source))?;
+        attempt(Step::PackLogSynced, || self.log.sync_data())
+            .map_err(|source| self.in_doubt(&self.log_path, source))?;
         if self.is_new {
             let dir = self.layout.open();
             sync_dir(&dir).map_err(|source| WriteError::io(&dir, source))?;
@@ -205,6 +237,12 @@ impl OpenPack {
         }
         reached(Step::PackLogSynced);
         Ok(())
+    }
+
+    /// Notes, before the lock is let go of, that `path` could not be synced.
+    fn in_doubt(&self, path: &Path, source: io::Error) -> WriteError {
+        rescue::mark_doubt(&self.layout, self.name());
+        WriteError::io(path, source)
     }
 
     /// Writes the table and the trailer behind the payload, and returns the pack's final name.
@@ -227,9 +265,9 @@ impl OpenPack {
         self.payload.another_handle()
     }
 
-    /// An error of that other handle.
-    pub fn payload_error(&self, source: io::Error) -> WriteError {
-        self.payload.error(source)
+    /// Notes that it could not be synced.
+    pub fn payload_in_doubt(&self, source: io::Error) -> WriteError {
+        self.in_doubt(&self.layout.open_pack(self.name()), source)
     }
 
     /// Gives the pack, whole and synced, its final name, and removes the side log.

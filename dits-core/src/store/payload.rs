@@ -76,18 +76,13 @@ impl Payload {
     }
 
     /// Waits until what was written is on stable storage.
-    pub fn sync(&self) -> Result<(), WriteError> {
-        self.file.sync_data().map_err(|source| WriteError::io(&self.path, source))
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Another handle on the same file.
     pub fn another_handle(&self) -> Result<File, WriteError> {
-        self.file.try_clone().map_err(|source| self.error(source))
-    }
-
-    /// What went wrong with the file.
-    pub fn error(&self, source: io::Error) -> WriteError {
-        WriteError::io(&self.path, source)
+        self.file.try_clone().map_err(|source| WriteError::io(&self.path, source))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {

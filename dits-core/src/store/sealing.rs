@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use super::error::WriteError;
 use super::open_pack::OpenPack;
 use crate::hash::PackHash;
+use crate::steps::{Step, attempt};
 
 /// A pack with its table, being synced.
 #[derive(Debug)]
@@ -31,14 +32,14 @@ impl Sealing {
     pub fn start(mut pack: Box<OpenPack>) -> Result<Sealing, WriteError> {
         let hash = pack.write_table()?;
         let file = pack.payload_file()?;
-        let syncing = thread::spawn(move || file.sync_data());
+        let syncing = thread::spawn(move || attempt(Step::PackPayloadSynced, || file.sync_data()));
         Ok(Sealing { pack, hash, syncing })
     }
 
     /// Waits until the pack is on stable storage. It can then be renamed.
     pub fn wait(self) -> Result<(Box<OpenPack>, PackHash), WriteError> {
         let synced = self.syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        synced.map_err(|source| self.pack.payload_error(source))?;
+        synced.map_err(|source| self.pack.payload_in_doubt(source))?;
         Ok((self.pack, self.hash))
     }
 }

@@ -65,7 +65,7 @@ impl WholePack {
         self.payload.append(&table)?;
         self.payload.flush()?;
         self.payload.trim()?;
-        self.payload.sync()?;
+        self.payload.sync().map_err(|source| WriteError::io(&self.path, source))?;
         reached(Step::WholePackWritten);
         let to = self.layout.sealed_pack(&trailer.hash);
         fs::rename(&self.path, &to).map_err(|source| WriteError::io(&to, source))?;

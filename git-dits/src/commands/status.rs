@@ -144,7 +144,7 @@ fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
     out.finish()?;
     if let Some(why) = &facts.unsynced {
         report::warn(&format!("the store could not be synced: {why}"));
-        report::hint("make room or mend the disk; the next `git add` of media syncs it again");
+        report::hint("make room or mend the disk; the next `git add` of media stores again what is in doubt");
     }
     Ok(())
 }

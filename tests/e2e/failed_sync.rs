@@ -1,0 +1,102 @@
+//! Disks that take media and do not keep it: what was added is brought to safety, or named.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use dits_core::steps::Step;
+use dits_tests::media::{MIB, noise};
+use dits_tests::{Repo, World};
+
+/// Writes a file that is so old that git need not look at its content twice.
+fn write_old(repo: &Repo<'_>, path: &str, content: &[u8]) {
+    repo.write(path, content);
+    let file = File::options().write(true).open(repo.dir().join(path)).expect("it was just written");
+    file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("it is ours");
+}
+
+/// Adds files with a disk that fails the sync at `step`, and commits them.
+fn add_on_a_bad_disk(repo: &Repo<'_>, paths: &[&str], step: Step) {
+    let added = repo.call(&[&["add"], paths].concat()).stop_at(&format!("fail@{}", step.name())).run();
+    assert!(added.err().contains("what was added may not survive a power loss"), "{}", added.story());
+    repo.git(&["commit", "-q", "-m", "on a bad disk"]).ok();
+}
+
+fn open_packs(repo: &Repo<'_>, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(repo.store().join("open")).expect("the folder is there");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == ending));
+    paths
+}
+
+/// The pack that a failed sync left in doubt.
+fn doubted(repo: &Repo<'_>) -> PathBuf {
+    let marks = open_packs(repo, "doubt");
+    assert_eq!(marks.len(), 1, "{marks:?}");
+    marks[0].with_extension("pack")
+}
+
+fn overwrite(path: &PathBuf) {
+    let len = fs::metadata(path).expect("it is there").len();
+    fs::write(path, vec![0; len as usize]).expect("it is ours");
+}
+
+fn is_refused(repo: &Repo<'_>) {
+    let refused = repo.git(&["push", "-q"]).fails();
+    assert!(refused.contains("media that was added is not safely on the disk"), "{refused}");
+    assert!(refused.contains("hint: see to the disk, then run `git add --renormalize .`"), "{refused}");
+}
+
+fn is_pushed(repo: &Repo<'_>, clone: &str) -> PathBuf {
+    repo.git(&["push", "-q"]).ok();
+    assert!(!repo.store().join("unsynced").exists());
+    let url = repo.git(&["remote", "get-url", "origin"]).ok();
+    repo.world().clone_of(url.trim(), clone).dir().to_owned()
+}
+
+#[test]
+fn what_a_failed_sync_left_in_doubt_is_stored_again_by_the_next_add() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.push_to(&format!("dits::{}", world.bare("nas.git").display()));
+    for (seed, step) in [(1, Step::PackPayloadSynced), (2, Step::PackLogSynced)] {
+        let content = noise(seed, 3 * MIB);
+        write_old(&repo, "take.bin", &content);
+        add_on_a_bad_disk(&repo, &["take.bin"], step);
+        let pack = doubted(&repo);
+        is_refused(&repo);
+        repo.git(&["add", "--renormalize", "take.bin"]).ok();
+        assert!(!pack.exists() && open_packs(&repo, "doubt").is_empty(), "it reads well, and may be gone tomorrow");
+        repo.write("take.bin", b"");
+        repo.git(&["reset", "-q", "--hard"]).ok();
+        repo.holds("take.bin", &content);
+        let clone = is_pushed(&repo, step.name());
+        assert!(fs::read(clone.join("take.bin")).expect("readable") == content);
+    }
+}
+
+#[test]
+fn what_a_failed_sync_lost_is_stored_again_from_the_files_and_pushes_wait_for_it() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.push_to(&format!("dits::{}", world.bare("nas.git").display()));
+    let files = [("a.bin", noise(1, 2 * MIB)), ("b.bin", noise(2, 2 * MIB))];
+    files.iter().for_each(|(path, content)| write_old(&repo, path, content));
+    add_on_a_bad_disk(&repo, &["a.bin", "b.bin"], Step::PackPayloadSynced);
+    let pack = doubted(&repo);
+    // What the system did not write is gone with the page cache.
+    overwrite(&pack);
+    let added = repo.git(&["add", "--renormalize", "a.bin"]);
+    assert!(added.err().contains("and some of it is lost"), "{}", added.story());
+    assert_eq!(fs::read_to_string(doubted(&repo).with_extension("doubt")).expect("readable"), "given up\n");
+    is_refused(&repo);
+    repo.git(&["add", "--renormalize", "b.bin"]).ok();
+    assert!(pack.exists());
+    let clone = is_pushed(&repo, "clone");
+    for (path, content) in &files {
+        assert!(fs::read(clone.join(path)).expect("readable") == *content);
+    }
+    write_old(&repo, "c.bin", &noise(3, MIB));
+    let added = repo.git(&["add", "c.bin"]);
+    assert_eq!((added.ok(), added.err()), (String::new(), String::new()), "it was said once");
+}
