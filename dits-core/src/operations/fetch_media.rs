@@ -10,9 +10,13 @@
 //!   of use after an interruption;
 //! - what is said to be here is on stable storage;
 //! - chunks are asked for in the order of the file, so that they lie in packs as they are read;
-//! - memory is bounded by a batch of manifests ([`MANIFESTS_LEN_MAX`]) and of spans, whatever
-//!   the number and length of files;
+//! - memory is bounded by a batch of manifests ([`MANIFESTS_LEN_MAX`]) and of their parts, whatever
+//!   the number and length of files, and whatever the remote sends;
 //! - a manifest is stored only after the whole that it leads to was hashed to the file's oid.
+
+mod room;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +34,10 @@ use crate::pack_format::Domain;
 use crate::pointer::Pointer;
 use crate::remote::{Remote, RemoteError};
 use crate::store::{NewItem, PackWriter, ReadError, Sources, StoreError, StoredItem, WriteError};
+use room::{Arrived, Batch};
 
 /// Manifests that are held in memory at once, in bytes.
 const MANIFESTS_LEN_MAX: usize = 2 * limits::MANIFEST_LEN_MAX;
-/// Spans whose chunks are asked for at once.
-const SPANS_MAX: usize = 1024;
 
 /// Why a file was not fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,11 +94,22 @@ pub fn fetch_media(
     wanted: &[Pointer],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Fetched>, FetchError> {
+    fetch_within(MANIFESTS_LEN_MAX, sources, remote, wanted, progress)
+}
+
+fn fetch_within(
+    room: usize,
+    sources: &Sources,
+    remote: &Remote,
+    wanted: &[Pointer],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<Fetched>, FetchError> {
     let mut seen = HashSet::new();
     let wanted: Vec<Pointer> = wanted.iter().filter(|pointer| seen.insert(**pointer)).copied().collect();
     let total = wanted.iter().map(|pointer| pointer.size).fold(0, u64::saturating_add);
     let meter = Meter { done: AtomicU64::new(0), moved: AtomicU64::new(0), total, tell: progress };
-    let mut fetching = Fetching { sources, remote, meter: &meter, writer: sources.own().writer(Domain::LOCAL) };
+    let writer = sources.own().writer(Domain::LOCAL);
+    let mut fetching = Fetching { sources, remote, meter: &meter, writer, room };
     let mut all = Vec::new();
     for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
         fetching.files(batch, &mut all)?;
@@ -135,6 +149,8 @@ struct Fetching<'a> {
     remote: &'a Remote,
     meter: &'a Meter<'a>,
     writer: PackWriter<'a>,
+    /// Bytes of manifests that are held at once.
+    room: usize,
 }
 
 /// A file whose manifest is at hand, not yet stored unless it was here before.
@@ -194,58 +210,73 @@ impl Fetching<'_> {
         all: &mut Vec<Fetched>,
     ) -> Result<(), FetchError> {
         let mut left = ids;
+        let mut again = Vec::new();
         while !left.is_empty() {
             // The length of a manifest follows from its file's: about 40 bytes for a span of at
-            // least 2 MiB, and a page for each 256 MiB.
+            // least 2 MiB, and a page for each 256 MiB. The remote may have others.
             let expected = |id: &ItemId| 20_000 + (pointers[id].size >> 15) as usize;
             let mut len = 0;
             let fits = left.iter().take_while(|id| {
                 len += expected(id);
-                len <= MANIFESTS_LEN_MAX
+                len <= self.room
             });
             let (now, rest) = left.split_at(fits.count().max(1));
             left = rest;
-            let mut arrived = Vec::new();
-            let mut sink = |item: StoredItem| {
-                arrived.push(item);
-                Ok(())
-            };
-            let absent = self.remote.download(now, &mut sink, &|bytes| self.meter.moved(bytes))?;
-            arrived.sort_by_key(|item| now.iter().position(|id| *id == item.id));
-            for id in absent {
-                all.push(Fetched { pointer: pointers[&id], result: Err(NotFetched::PartMissing(id)) });
-            }
-            let mut outlines = Vec::new();
-            let mut decoder = Decoder::new();
-            let mut plain = Vec::new();
-            for item in arrived {
-                let Some(pointer) = pointers.get(&item.id) else { continue };
-                match decoder.decode(item.codec, &item.bytes, item.plain_len as usize, &mut plain) {
-                    Ok(()) => outline(*pointer, &plain, Some(item), &mut outlines, all),
-                    Err(_) => all.push(Fetched { pointer: *pointer, result: Err(NotFetched::WrongManifest) }),
-                }
-            }
-            self.contents(&mut outlines, all)?;
+            again.extend(self.manifests_at_once(now, pointers, all)?);
+        }
+        for id in again {
+            self.manifests_at_once(&[id], pointers, all)?;
         }
         Ok(())
+    }
+
+    /// Fetches these manifests, and what they lead to; returns those that there was no room for.
+    fn manifests_at_once(
+        &mut self,
+        ids: &[ItemId],
+        pointers: &HashMap<ItemId, Pointer>,
+        all: &mut Vec<Fetched>,
+    ) -> Result<Vec<ItemId>, FetchError> {
+        let mut arrived = Arrived::with_room(self.room);
+        let mut sink = |item: StoredItem| {
+            arrived.take(item);
+            Ok(())
+        };
+        let absent = self.remote.download(ids, &mut sink, &|bytes| self.meter.moved(bytes))?;
+        let Arrived { mut items, again, .. } = arrived;
+        items.sort_by_key(|item| ids.iter().position(|id| *id == item.id));
+        for id in absent {
+            all.push(Fetched { pointer: pointers[&id], result: Err(NotFetched::PartMissing(id)) });
+        }
+        let mut outlines = Vec::new();
+        let mut decoder = Decoder::new();
+        let mut plain = Vec::new();
+        for item in items {
+            let Some(pointer) = pointers.get(&item.id) else { continue };
+            match decoder.decode(item.codec, &item.bytes, item.plain_len as usize, &mut plain) {
+                Ok(()) => outline(*pointer, &plain, Some(item), &mut outlines, all),
+                Err(_) => all.push(Fetched { pointer: *pointer, result: Err(NotFetched::WrongManifest) }),
+            }
+        }
+        self.contents(&mut outlines, all)?;
+        Ok(again)
     }
 
     /// Fetches what is missing of each file, then stores the manifests of those that are whole.
     fn contents(&mut self, outlines: &mut Vec<Outline>, all: &mut Vec<Fetched>) -> Result<(), FetchError> {
         let mut absent = HashSet::new();
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         for outline in outlines.iter() {
             for part in outline.manifest.parts() {
                 if part.id.kind == ItemKind::Chunk {
                     self.meter.done(part.covers);
                 }
-                batch.push(part.id);
-                if batch.len() >= SPANS_MAX {
-                    self.parts(std::mem::take(&mut batch), &mut absent)?;
+                if let Some(parts) = batch.push(part.id) {
+                    self.parts(parts, &mut absent)?;
                 }
             }
         }
-        self.parts(batch, &mut absent)?;
+        self.parts(batch.take(), &mut absent)?;
         let mut whole = Vec::new();
         for Outline { pointer, manifest, new } in outlines.drain(..) {
             let result = match (self.first_absent(&manifest, &absent), new) {
