@@ -23,6 +23,7 @@ mod payload;
 mod refresh;
 mod rescue;
 mod sealing;
+mod sharing;
 mod sources;
 mod whole_pack;
 mod writer;

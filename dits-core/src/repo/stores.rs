@@ -26,9 +26,21 @@ pub const INDEX_FILE: &str = "index.sqlite";
 const ALTERNATES_DEPTH_MAX: usize = 5;
 
 /// The repository's own store: `dits.storage`, else the folder in its common git directory.
+///
+/// On a network file system it is used as a share is: other machines may use it too.
 pub fn store_options(repo: &Repository, settings: &Settings) -> StoreOptions {
     let dir = settings.storage.clone().unwrap_or_else(|| repo.common_dir().join(STORE_DIR));
-    on_this_machine(dir)
+    let sharing = Sharing::of(&dir);
+    own_options(dir, sharing, repo.env())
+}
+
+fn own_options(dir: PathBuf, sharing: Sharing, env: &Environment) -> StoreOptions {
+    let index = match sharing {
+        Sharing::Machine => None,
+        Sharing::Network => cached_index(&dir, env),
+    };
+    // Without a home the store's own folder is the only place left.
+    StoreOptions { index: index.unwrap_or_else(|| dir.join(INDEX_FILE)), dir, sharing }
 }
 
 /// The stores that a repository may read besides its own: those of alternates and of remotes
@@ -67,13 +79,16 @@ pub fn open_sources(repo: &Repository, settings: &Settings) -> Result<Sources, S
 /// the user's cache folder, since locks on a share cannot be trusted; `None` without a home.
 pub fn on_a_share(path: &Path, env: &Environment) -> Option<StoreOptions> {
     let dir = path.join(STORE_DIR);
-    let name = blake3::hash(identity(&dir).as_os_str().as_encoded_bytes()).to_hex();
-    let index = env.cache_dir()?.join("index").join(format!("{name}.sqlite"));
-    Some(StoreOptions { dir, index, sharing: Sharing::Network })
+    Some(StoreOptions { index: cached_index(&dir, env)?, dir, sharing: Sharing::Network })
 }
 
-fn on_this_machine(dir: PathBuf) -> StoreOptions {
-    StoreOptions { index: dir.join(INDEX_FILE), dir, sharing: Sharing::Machine }
+/// Where the index of a store is kept that other machines use too; `None` without a home.
+fn cached_index(dir: &Path, env: &Environment) -> Option<PathBuf> {
+    // A home may be shared among machines as well, and an index must not be.
+    let machine = rustix::system::uname();
+    let mut name = blake3::Hasher::new();
+    name.update(machine.nodename().to_bytes_with_nul()).update(identity(dir).as_os_str().as_encoded_bytes());
+    Some(env.cache_dir()?.join("index").join(format!("{}.sqlite", name.finalize().to_hex())))
 }
 
 /// The store of another repository at hand, by that repository's own settings.
@@ -81,7 +96,10 @@ fn store_of(git_dir: &Path, env: &Environment) -> Option<StoreOptions> {
     let repo = Repository::at(git_dir, env).ok()?;
     let options = store_options(&repo, &repo.settings().ok()?);
     // A store without an index of its own belongs to a `dits::` remote.
-    if options.index.exists() { Some(options) } else { on_a_share(options.dir.parent()?, env) }
+    match options.sharing == Sharing::Network || options.index.exists() {
+        true => Some(options),
+        false => on_a_share(options.dir.parent()?, env),
+    }
 }
 
 /// The object directories that git reads besides the repository's own.
@@ -118,4 +136,26 @@ fn local_git_dir(repo: &Repository, url: &str) -> Option<PathBuf> {
 /// What tells two spellings of one folder from two folders.
 fn identity(dir: &Path) -> PathBuf {
     std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_on_a_network_file_system_is_used_as_a_share_is() {
+        let env = Environment::new([("HOME".into(), "/home/me".into())]);
+        let dir = PathBuf::from("/mnt/nas/film.git/dits");
+        let here = own_options(dir.clone(), Sharing::Machine, &env);
+        assert_eq!((here.index, here.sharing), (dir.join(INDEX_FILE), Sharing::Machine));
+        let shared = own_options(dir.clone(), Sharing::Network, &env);
+        let as_a_share = on_a_share(Path::new("/mnt/nas/film.git"), &env).expect("there is a home");
+        assert_eq!(
+            (&shared.index, &shared.dir, shared.sharing),
+            (&as_a_share.index, &as_a_share.dir, Sharing::Network)
+        );
+        assert!(shared.index.starts_with("/home/me/.cache/dits/index"));
+        let homeless = own_options(dir.clone(), Sharing::Network, &Environment::default());
+        assert_eq!((homeless.index, homeless.sharing), (dir.join(INDEX_FILE), Sharing::Network));
+    }
 }
