@@ -97,6 +97,28 @@ pub enum PackProblem {
     /// It was written by a later version.
     #[error("has version {0}, which is not known to this version of Dits")]
     UnknownVersion(u16),
+    /// The system does not give its bytes; why not, as the system numbers it.
+    #[error("cannot be read: {}", io::Error::from_raw_os_error(*.0))]
+    NotRead(i32),
+}
+
+impl PackProblem {
+    /// What an error of reading one of a pack's files says of the pack.
+    pub(super) fn of(error: &io::Error) -> PackProblem {
+        // A file that ends too early has no number.
+        error.raw_os_error().map_or(PackProblem::Damaged, PackProblem::NotRead)
+    }
+
+    /// Returns true if an item in such a pack has to be stored again.
+    pub(super) fn is_loss(self) -> bool {
+        !matches!(self, PackProblem::UnknownVersion(_))
+    }
+}
+
+/// Returns true if the error says nothing of the file, but that this process can open no more.
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 impl From<PackFormatError> for PackProblem {

@@ -46,13 +46,9 @@ struct Copy {
 }
 
 impl Found {
-    fn has_copy(&self, is_wanted: impl Fn(Domain) -> bool) -> Result<bool, StoreError> {
-        for copy in self.copies.iter().filter(|copy| !copy.place.is_damaged && is_wanted(copy.pack.domain)) {
-            if copy.pack.really_has(copy.place.entry_no, &copy.entry)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    fn has_copy(&self, is_wanted: impl Fn(Domain) -> bool) -> bool {
+        let mut copies = self.copies.iter().filter(|copy| !copy.place.is_damaged && is_wanted(copy.pack.domain));
+        copies.any(|copy| copy.pack.really_has(copy.place.entry_no, &copy.entry))
     }
 }
 
@@ -60,7 +56,7 @@ impl Store {
     pub(super) fn has_where(&self, id: &ItemId, is_wanted: impl Fn(Domain) -> bool) -> Result<bool, StoreError> {
         for attempt in 0..2 {
             let found = self.find(id)?;
-            if found.has_copy(&is_wanted)? {
+            if found.has_copy(&is_wanted) {
                 return Ok(true);
             }
             if !found.gone || attempt > 0 {
@@ -81,7 +77,7 @@ impl Store {
         let places = lock(&self.known).with_index(&self.layout, |index| index.places_of_all(ids))?;
         let each = ids.iter().zip(places).map(|(id, places)| {
             let found = self.look(id, places)?;
-            match found.has_copy(|_| true)? {
+            match found.has_copy(|_| true) {
                 false if found.gone => self.has_where(id, |_| true),
                 is_there => Ok(is_there),
             }
@@ -99,7 +95,7 @@ impl Store {
         let mut found = self.find(&entry.id)?;
         // A page's id does not fix its length.
         found.copies.retain(|copy| copy.entry.plain_len == entry.plain_len && !doubted.contains(&copy.pack.path));
-        found.has_copy(|found| found == domain)
+        Ok(found.has_copy(|found| found == domain))
     }
 
     pub(super) fn read_plain(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
@@ -119,7 +115,7 @@ impl Store {
             |_| true,
             |copy| {
                 entry = Some(copy.entry);
-                Ok(copy.pack.read_stored(&copy.entry, &mut bytes)? && StoredCheck::of(&bytes) == copy.entry.check)
+                copy.pack.read_stored(&copy.entry, &mut bytes) && StoredCheck::of(&bytes) == copy.entry.check
             },
         )?;
         let Entry { id, codec, plain_len, .. } = entry.expect("a copy was just read");
@@ -131,14 +127,14 @@ impl Store {
         &self,
         id: &ItemId,
         is_wanted: impl Fn(&Copy) -> bool,
-        mut read: impl FnMut(&Copy) -> Result<bool, StoreError>,
+        mut read: impl FnMut(&Copy) -> bool,
     ) -> Result<(), ReadError> {
         let mut unusable = None;
         loop {
             let found = self.find(id)?;
             let mut is_stale = false;
             for copy in found.copies.iter().filter(|copy| is_wanted(copy)) {
-                let is_good = read(copy)?;
+                let is_good = read(copy);
                 if !is_good && !copy.pack.has_its_path() {
                     // The pack was sealed or written again since it was opened.
                     lock(&self.handles).forget(copy.place.pack_no);
@@ -192,11 +188,11 @@ impl Store {
             let places = lock(&self.known).with_index(&self.layout, |index| index.manifest_places(oid))?;
             for place in places {
                 let Handle::Pack(pack) = self.handle(place.pack_no)? else { continue };
-                let Some(entry) = pack.entry(place.entry_no)? else { continue };
+                let Ok(Some(entry)) = pack.entry(place.entry_no) else { continue };
                 let hash = ManifestHash::from_bytes(entry.id.hash);
                 if entry.id.kind == ItemKind::Manifest
                     && !manifests.contains(&hash)
-                    && pack.really_has(place.entry_no, &entry)?
+                    && pack.really_has(place.entry_no, &entry)
                 {
                     manifests.push(hash);
                 }
@@ -216,21 +212,29 @@ impl Store {
     fn look(&self, id: &ItemId, places: Vec<Place>) -> Result<Found, StoreError> {
         let mut found = Found::default();
         for place in places {
-            match self.handle(place.pack_no)? {
-                Handle::Gone => found.gone = true,
-                Handle::Unusable(path, problem) => {
-                    if problem == PackProblem::Damaged && !place.is_damaged {
-                        self.note_damage(&place, true);
-                    }
-                    found.unusable = Some((path, problem));
+            let (path, problem) = match self.handle(place.pack_no)? {
+                Handle::Gone => {
+                    found.gone = true;
+                    continue;
                 }
-                Handle::Pack(pack) => match pack.entry(place.entry_no)? {
-                    Some(entry) if entry.id == *id => found.copies.push(Copy { pack, place, entry }),
-                    // Two kinds of item may share a hash: that is no lie.
-                    Some(entry) if entry.id.hash == id.hash => {}
-                    _ => found.index_lies = true,
+                Handle::Unusable(path, problem) => (path, problem),
+                Handle::Pack(pack) => match pack.entry(place.entry_no) {
+                    Err(problem) => (pack.path.clone(), problem),
+                    Ok(entry) => {
+                        match entry {
+                            Some(entry) if entry.id == *id => found.copies.push(Copy { pack, place, entry }),
+                            // Two kinds of item may share a hash: that is no lie.
+                            Some(entry) if entry.id.hash == id.hash => {}
+                            _ => found.index_lies = true,
+                        }
+                        continue;
+                    }
                 },
+            };
+            if problem.is_loss() && !place.is_damaged {
+                self.note_damage(&place, true);
             }
+            found.unusable = Some((path, problem));
         }
         Ok(found)
     }
@@ -264,27 +268,25 @@ fn not_read(
 }
 
 /// Puts the plain bytes of `entry` into `plain`; returns false if they are not what its id names.
-fn read_plain(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> Result<bool, StoreError> {
+fn read_plain(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> bool {
     if entry.codec == Codec::Raw {
-        return Ok(pack.read_stored(entry, plain)? && entry.id.names(plain));
+        return pack.read_stored(entry, plain) && entry.id.names(plain);
     }
     let mut stored = Vec::new();
-    if !pack.read_stored(entry, &mut stored)? {
-        return Ok(false);
+    if !pack.read_stored(entry, &mut stored) {
+        return false;
     }
     let decoded = DECODER
         .with_borrow_mut(|decoder| decoder.decode(entry.codec, &stored, entry.plain_len as usize, plain))
         .is_ok();
-    Ok(decoded && entry.id.names(plain))
+    decoded && entry.id.names(plain)
 }
 
 /// Reads the file that a stored manifest is about; `None` if it is damaged or no manifest.
-pub(super) fn manifest_oid(pack: &Pack, entry: &Entry) -> Result<Option<FileHash>, StoreError> {
+pub(super) fn manifest_oid(pack: &Pack, entry: &Entry) -> Option<FileHash> {
     let mut plain = Vec::new();
-    if !read_plain(pack, entry, &mut plain)? {
-        return Ok(None);
-    }
-    Ok(Manifest::decode(&plain).ok().map(|manifest| manifest.pointer().oid))
+    let is_good = read_plain(pack, entry, &mut plain);
+    is_good.then(|| Manifest::decode(&plain).ok().map(|manifest| manifest.pointer().oid))?
 }
 
 /// Reads the file that a manifest about to be stored is about.

@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::error::WriteError;
+use super::error::{WriteError, is_exhausted};
 use super::layout::{Layout, OpenName, is_absent, sync_dir};
 use super::pack::Pack;
 use super::payload::Payload;
@@ -90,7 +90,7 @@ impl OpenPack {
         let log = match OpenOptions::new().read(true).write(true).open(&log_path) {
             Ok(log) => log,
             Err(error) if is_absent(&error) => return Ok(Continued::Unusable),
-            Err(source) => return Err(WriteError::io(&log_path, source)),
+            Err(source) => return not_taken(&log_path, source),
         };
         // Whose sync failed said so while it had the lock.
         if !lock_named(&log, &log_path)? || layout.doubt(name).exists() {
@@ -104,11 +104,12 @@ impl OpenPack {
                 fs::remove_file(&log_path).map_err(|source| WriteError::io(&log_path, source))?;
                 return Ok(Continued::Unusable);
             }
-            Err(error) if is_beyond_reading(&error) => return Ok(Continued::Damaged),
-            Err(source) => return Err(WriteError::io(&path, source)),
+            Err(source) => return not_taken(&path, source),
         };
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut &log, &mut bytes).map_err(|source| WriteError::io(&log_path, source))?;
+        if let Err(source) = io::Read::read_to_end(&mut &log, &mut bytes) {
+            return not_taken(&log_path, source);
+        }
         let Some(header) = read_header(&bytes) else { return Ok(Continued::Unusable) };
         if header.domain != domain || header.name != *name {
             return Ok(Continued::Unusable);
@@ -116,8 +117,7 @@ impl OpenPack {
         let entries = match salvage(&file, &bytes, &header, vouched) {
             Ok(Some(entries)) => entries,
             Ok(None) => return Ok(Continued::Damaged),
-            Err(error) if is_beyond_reading(&error) => return Ok(Continued::Damaged),
-            Err(source) => return Err(WriteError::io(&path, source)),
+            Err(source) => return not_taken(&path, source),
         };
         let end = entries.last().map_or(0, Entry::end);
         let log_len = (LOG_HEADER_LEN + entries.len() * LOG_RECORD_LEN) as u64;
@@ -151,9 +151,8 @@ impl OpenPack {
             Ok(log) if lock_named(&log, &log_path)? && !layout.open_pack(name).exists() => {
                 fs::remove_file(&log_path).map_err(|source| WriteError::io(&log_path, source))
             }
-            Ok(_) => Ok(()),
-            Err(error) if is_absent(&error) => Ok(()),
-            Err(source) => Err(WriteError::io(&log_path, source)),
+            Err(source) if is_exhausted(&source) => Err(WriteError::io(&log_path, source)),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -309,9 +308,14 @@ fn lock_named(log: &File, path: &PathBuf) -> Result<bool, WriteError> {
     }
 }
 
-/// Returns true if the error says that this file, and not the place it is in, is bad.
-fn is_beyond_reading(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::IsADirectory || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+/// Passes over an open pack of which a file cannot be used: others can, and a new one can be made.
+fn not_taken(path: &Path, source: io::Error) -> Result<Continued, WriteError> {
+    match source.kind() {
+        _ if is_exhausted(&source) => Err(WriteError::io(path, source)),
+        // Another user's, perhaps, who can.
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Ok(Continued::Unusable),
+        _ => Ok(Continued::Damaged),
+    }
 }
 
 fn read_header(log: &[u8]) -> Option<LogHeader> {

@@ -6,6 +6,7 @@
 //!
 //! **Must hold:**
 //! - a sealed pack whose length or table is not what was sealed is never opened;
+//! - a file that the disk does not give is a problem of its pack, and of no other;
 //! - the number of an entry does not change when its pack is sealed, so a pack that was
 //!   opened before goes on being read through the same handle.
 //!
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::error::{PackProblem, StoreError};
+use super::error::{PackProblem, StoreError, is_exhausted};
 use super::layout::{Layout, OpenName, is_absent};
 use crate::hash::PackHash;
 use crate::pack_format::{
@@ -31,9 +32,9 @@ use crate::pack_format::{
 pub(super) enum OpenError {
     /// Its file is gone: sealed, joined or swept by another process.
     Gone,
-    /// It is not what was sealed, or not of a version that is known.
+    /// It is not what was sealed, cannot be read, or is not of a version that is known.
     Unusable(PackProblem),
-    /// The system refused.
+    /// This process can open nothing more.
     Store(StoreError),
 }
 
@@ -67,10 +68,9 @@ impl Pack {
         let path = layout.sealed_pack(hash);
         let file = open(&path)?;
         let trailer = match read_trailer(&file) {
-            Ok(Ok(trailer)) if trailer.hash == *hash => trailer,
-            Ok(Ok(_)) => return Err(OpenError::Unusable(PackProblem::Damaged)),
-            Ok(Err(problem)) => return Err(OpenError::Unusable(problem)),
-            Err(source) => return Err(OpenError::Store(StoreError::io(&path, source))),
+            Ok(trailer) if trailer.hash == *hash => trailer,
+            Ok(_) => return Err(OpenError::Unusable(PackProblem::Damaged)),
+            Err(problem) => return Err(OpenError::Unusable(problem)),
         };
         let pack = Pack {
             domain: trailer.domain,
@@ -89,13 +89,7 @@ impl Pack {
         let path = layout.open_pack(name);
         let file = open(&path)?;
         let mut bytes = [0; LOG_HEADER_LEN];
-        match log.read_exact_at(&mut bytes, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(OpenError::Unusable(PackProblem::Damaged));
-            }
-            Err(source) => return Err(OpenError::Store(StoreError::io(&log_path, source))),
-        }
+        log.read_exact_at(&mut bytes, 0).map_err(|error| OpenError::Unusable(PackProblem::of(&error)))?;
         let header = LogHeader::decode(&bytes).map_err(|error| OpenError::Unusable(error.into()))?;
         if header.name != *name {
             return Err(OpenError::Unusable(PackProblem::Damaged));
@@ -107,12 +101,12 @@ impl Pack {
     /// How many entries there are by now.
     ///
     /// The last records of a side log may be torn; [`Pack::entry`] says so.
-    pub fn entry_count(&self) -> Result<u32, StoreError> {
+    pub fn entry_count(&self) -> Result<u32, PackProblem> {
         match &self.entries {
             Entries::Table { entry_count, .. } => Ok(*entry_count),
             Entries::Log { log, .. } => {
-                let len = log.metadata().map_err(|source| StoreError::io(&self.path, source))?.len();
-                Ok(Pack::record_count(len))
+                let metadata = log.metadata().map_err(|error| PackProblem::of(&error))?;
+                Ok(Pack::record_count(metadata.len()))
             }
         }
     }
@@ -123,7 +117,7 @@ impl Pack {
     }
 
     /// Reads entries `from..to`; `None` for each that cannot be trusted or is not there.
-    pub fn entries(&self, from: u32, to: u32) -> Result<Vec<Option<Entry>>, StoreError> {
+    pub fn entries(&self, from: u32, to: u32) -> Result<Vec<Option<Entry>>, PackProblem> {
         let mut entries = Vec::with_capacity((to - from).min(1 << 16) as usize);
         for entry_no in from..to {
             entries.push(self.entry(entry_no)?);
@@ -132,18 +126,18 @@ impl Pack {
     }
 
     /// Reads one entry; `None` if it cannot be trusted or is not there.
-    pub fn entry(&self, entry_no: u32) -> Result<Option<Entry>, StoreError> {
+    pub fn entry(&self, entry_no: u32) -> Result<Option<Entry>, PackProblem> {
         match &self.entries {
             Entries::Table { entry_count, .. } if entry_no >= *entry_count => Ok(None),
             Entries::Table { start, .. } => {
                 let mut bytes = [0; ENTRY_LEN];
-                let whole = self.read_at(&self.file, &mut bytes, start + u64::from(entry_no) * ENTRY_LEN as u64)?;
+                let whole = read_at(&self.file, &mut bytes, start + u64::from(entry_no) * ENTRY_LEN as u64)?;
                 Ok(Entry::read(&bytes, entry_no as usize).ok().filter(|_| whole))
             }
             Entries::Log { log, header, .. } => {
                 let mut bytes = [0; LOG_RECORD_LEN];
                 let place = LOG_HEADER_LEN as u64 + u64::from(entry_no) * LOG_RECORD_LEN as u64;
-                let whole = self.read_at(log, &mut bytes, place)?;
+                let whole = read_at(log, &mut bytes, place)?;
                 Ok(header.read_record(&bytes, entry_no).filter(|_| whole))
             }
         }
@@ -151,10 +145,10 @@ impl Pack {
 
     /// Puts the stored bytes of `entry` into `stored`; returns false if they are not all there, or
     /// the disk does not give them: another copy may be good.
-    pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> Result<bool, StoreError> {
+    pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> bool {
         stored.clear();
         stored.resize(entry.stored_len as usize, 0);
-        Ok(self.file.read_exact_at(stored, entry.place).is_ok())
+        self.file.read_exact_at(stored, entry.place).is_ok()
     }
 
     /// Returns true if the pack may say that it has `entry` without its bytes being looked at,
@@ -162,19 +156,19 @@ impl Pack {
     ///
     /// After a power loss a side log may name bytes that never reached the disk. So records
     /// that nobody vouches for are checked, once, before they keep anyone from storing again.
-    pub fn really_has(&self, entry_no: u32, entry: &Entry) -> Result<bool, StoreError> {
+    pub fn really_has(&self, entry_no: u32, entry: &Entry) -> bool {
         let Entries::Log { vouched, checked, .. } = &self.entries else {
-            return Ok(true);
+            return true;
         };
         if entry_no < vouched.load(Ordering::Acquire) || lock(checked).contains(&entry_no) {
-            return Ok(true);
+            return true;
         }
         let mut stored = Vec::new();
-        let whole = self.read_stored(entry, &mut stored)? && StoredCheck::of(&stored) == entry.check;
+        let whole = self.read_stored(entry, &mut stored) && StoredCheck::of(&stored) == entry.check;
         if whole {
             lock(checked).insert(entry_no);
         }
-        Ok(whole)
+        whole
     }
 
     /// Notes that the bytes of the first `entry_count` records are there.
@@ -188,7 +182,7 @@ impl Pack {
     fn check_table(&self, trailer: &Trailer) -> Result<(), OpenError> {
         // The trailer's counts fit the file's own length, so this is no more than is there.
         let mut table = vec![0; trailer.table_len() as usize];
-        let whole = self.read_at(&self.file, &mut table, trailer.payload_len).map_err(OpenError::Store)?;
+        let whole = read_at(&self.file, &mut table, trailer.payload_len).map_err(OpenError::Unusable)?;
         match whole && trailer.check_table(&table).is_ok() {
             true => Ok(()),
             false => Err(OpenError::Unusable(PackProblem::Damaged)),
@@ -203,29 +197,31 @@ impl Pack {
             _ => false,
         }
     }
-
-    fn read_at(&self, file: &File, bytes: &mut [u8], place: u64) -> Result<bool, StoreError> {
-        match file.read_exact_at(bytes, place) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(source) => Err(StoreError::io(&self.path, source)),
-        }
-    }
 }
 
 fn open(path: &Path) -> Result<File, OpenError> {
-    File::open(path).map_err(|source| match is_absent(&source) {
-        true => OpenError::Gone,
-        false => OpenError::Store(StoreError::io(path, source)),
+    File::open(path).map_err(|source| match source {
+        _ if is_absent(&source) => OpenError::Gone,
+        _ if is_exhausted(&source) => OpenError::Store(StoreError::io(path, source)),
+        _ => OpenError::Unusable(PackProblem::of(&source)),
     })
 }
 
-fn read_trailer(file: &File) -> io::Result<Result<Trailer, PackProblem>> {
-    let len = file.metadata()?.len();
-    let Some(start) = len.checked_sub(TRAILER_LEN as u64) else { return Ok(Err(PackProblem::Damaged)) };
+/// Returns false where the file ends before.
+fn read_at(file: &File, bytes: &mut [u8], place: u64) -> Result<bool, PackProblem> {
+    match file.read_exact_at(bytes, place) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(PackProblem::of(&error)),
+    }
+}
+
+fn read_trailer(file: &File) -> Result<Trailer, PackProblem> {
+    let len = file.metadata().map_err(|error| PackProblem::of(&error))?.len();
+    let start = len.checked_sub(TRAILER_LEN as u64).ok_or(PackProblem::Damaged)?;
     let mut bytes = [0; TRAILER_LEN];
-    file.read_exact_at(&mut bytes, start)?;
-    Ok(Trailer::decode(&bytes, len).map_err(PackProblem::from))
+    file.read_exact_at(&mut bytes, start).map_err(|error| PackProblem::of(&error))?;
+    Trailer::decode(&bytes, len).map_err(PackProblem::from)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

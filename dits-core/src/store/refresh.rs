@@ -238,8 +238,14 @@ impl Known {
             }
             Err(OpenError::Store(error)) => return Err(error),
         };
-        let entry_count = pack.entry_count()?;
-        let (mut rows, _) = rows_of(&pack, 0, entry_count)?;
+        let read = pack.entry_count().and_then(|count| Ok((count, rows_of(&pack, 0, count)?.0)));
+        let (entry_count, mut rows) = match read {
+            Ok(read) => read,
+            Err(problem) => {
+                self.unusable.push((pack.path, problem));
+                return Ok(());
+            }
+        };
         self.index.add_to_sealed(hash, entry_count, &mut rows)?;
         Ok(())
     }
@@ -250,7 +256,10 @@ impl Known {
             Ok(metadata) if Pack::record_count(metadata.len()) <= known => return Ok(()),
             Ok(_) => {}
             Err(error) if is_absent(&error) => return Ok(()),
-            Err(source) => return Err(StoreError::io(&path, source)),
+            Err(error) => {
+                self.unusable.push((path, PackProblem::of(&error)));
+                return Ok(());
+            }
         }
         let pack = match Pack::open_growing(layout, name, 0) {
             Ok(pack) => pack,
@@ -261,8 +270,13 @@ impl Known {
             }
             Err(OpenError::Store(error)) => return Err(error),
         };
-        let entry_count = pack.entry_count()?;
-        let (mut rows, known_now) = rows_of(&pack, known, entry_count)?;
+        let (mut rows, known_now) = match pack.entry_count().and_then(|count| rows_of(&pack, known, count)) {
+            Ok(read) => read,
+            Err(problem) => {
+                self.unusable.push((path, problem));
+                return Ok(());
+            }
+        };
         if known_now > known {
             self.index.add_to_open(name, known_now, None, &mut rows)?;
         }
@@ -272,7 +286,7 @@ impl Known {
 
 /// Reads what the index should know of the entries `from..to`, and how many there are up
 /// to the last good one.
-fn rows_of(pack: &Pack, from: u32, to: u32) -> Result<(NewRows, u32), StoreError> {
+fn rows_of(pack: &Pack, from: u32, to: u32) -> Result<(NewRows, u32), PackProblem> {
     let mut rows = NewRows::default();
     let mut end = from;
     for (entry, entry_no) in pack.entries(from, to)?.into_iter().zip(from..) {
@@ -280,7 +294,7 @@ fn rows_of(pack: &Pack, from: u32, to: u32) -> Result<(NewRows, u32), StoreError
         end = entry_no + 1;
         rows.push(&entry.id, entry_no);
         if entry.id.kind == ItemKind::Manifest
-            && let Some(oid) = manifest_oid(pack, &entry)?
+            && let Some(oid) = manifest_oid(pack, &entry)
         {
             rows.manifests.push((oid, entry_no));
         }

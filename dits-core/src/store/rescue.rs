@@ -108,16 +108,16 @@ impl Store {
         let mut writer = self.writer(pack.domain);
         let mut stored = Vec::new();
         let mut is_whole = true;
-        let entry_count = pack.entry_count()?;
+        let Ok(entry_count) = pack.entry_count() else { return Ok(None) };
         for entry_no in 0..entry_count {
-            let Some(entry) = pack.entry(entry_no)? else {
+            let Ok(Some(entry)) = pack.entry(entry_no) else {
                 is_whole = false;
                 continue;
             };
             if self.has_beside(&entry, pack.domain, &doubted)? {
                 continue;
             }
-            let is_good = pack.read_stored(&entry, &mut stored)? && StoredCheck::of(&stored) == entry.check;
+            let is_good = pack.read_stored(&entry, &mut stored) && StoredCheck::of(&stored) == entry.check;
             let Entry { id, codec, plain_len, .. } = entry;
             let put = match is_good {
                 true => writer.put(NewItem { id, codec, plain_len, stored: &stored }),

@@ -185,6 +185,46 @@ fn a_flipped_bit_of_a_payload_is_named_by_item_and_pack() {
 }
 
 #[test]
+fn a_pack_that_the_disk_does_not_give_takes_no_other_with_it() {
+    // Opening a folder works, and reading it does not: as a file on a bad sector.
+    let not_given = |path: &Path| {
+        fs::rename(path, path.with_extension("away")).unwrap();
+        fs::create_dir(path).unwrap();
+    };
+    for folder in ["packs", "open"] {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = [fill(dir.path(), Sharing::Network, 0, 4, false), fill(dir.path(), Sharing::Machine, 10, 4, true)];
+        let (bad, good) = match folder {
+            "packs" => (&kept[0], &kept[1]),
+            _ => (&kept[1], &kept[0]),
+        };
+        let path = only_file(dir.path(), folder, if folder == "packs" { ".pack" } else { ".log" });
+        let reader = open(dir.path(), Sharing::Machine);
+        not_given(&path);
+        for has_index in [true, false] {
+            if !has_index {
+                remove_index(dir.path());
+            }
+            let store = open(dir.path(), Sharing::Machine);
+            assert_eq!(lost(&store, good, folder), 0);
+            for (id, _) in bad {
+                assert!(!store.has(id).unwrap());
+                let error = read(&store, id).unwrap_err();
+                let text = "which cannot be read: Is a directory (os error 21)";
+                assert!(error.to_string().ends_with(text), "{error}");
+                let ReadError::Unreadable { path: named, .. } = error else { panic!("{error:?}") };
+                assert_eq!(named, path);
+            }
+        }
+        assert_eq!(lost(&reader, good, folder), 0);
+        let store = open(dir.path(), Sharing::Machine);
+        bring_again(&store, bad, folder);
+        assert_eq!(lost(&store, bad, folder), 0);
+        assert_eq!(lost(&open(dir.path(), Sharing::Machine), bad, folder), 0);
+    }
+}
+
+#[test]
 fn a_good_copy_is_served_where_another_is_damaged() {
     let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let items = fill(dir.path(), Sharing::Network, 0, 4, false);
