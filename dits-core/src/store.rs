@@ -185,12 +185,13 @@ impl Store {
     /// [`ReadError`] if no pack has it, every copy is damaged, or the store cannot be used.
     /// `plain` is then of no use.
     pub fn read(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
-        self.read_plain(id, plain)
+        self.with_sound_index(|| self.read_plain(id, plain))
     }
 
     /// Reads as [`Store::read`], but only a copy whose plain form has exactly `plain_len` bytes.
     ///
-    /// For pages: their ids alone do not say how many values they have.
+    /// For pages: their ids alone do not say how many values they have. One that is missing is
+    /// taken to be so without a look through the index.
     ///
     /// # Errors
     ///
@@ -205,7 +206,7 @@ impl Store {
     ///
     /// As for [`Store::read`].
     pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
-        self.read_as_stored(id)
+        self.with_sound_index(|| self.read_as_stored(id))
     }
 
     /// Says how an item is stored, without reading it; `None` if no pack has it.

@@ -152,8 +152,7 @@ impl Store {
             unusable = unusable.or(found.unusable);
             let mut known = lock(&self.known);
             let has_news = known.refresh_if_changed(&self.layout)?;
-            let is_bad = found.index_lies || unusable.is_none() && !has_news && known.is_found_bad();
-            if !has_news && is_bad && !known.was_replaced() {
+            if !has_news && found.index_lies && !known.was_replaced() {
                 known.replace(&self.layout)?;
                 lock(&self.handles).clear();
                 continue;
@@ -163,6 +162,32 @@ impl Store {
                 return Err(not_read(*id, unusable, elsewhere));
             }
         }
+    }
+
+    /// Reads, and where an item is missing once more if that was the index's fault.
+    pub(super) fn with_sound_index<T>(&self, mut read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        match read() {
+            Err(ReadError::Missing(_)) if self.replaces_bad_index()? => read(),
+            result => result,
+        }
+    }
+
+    /// Looks through the whole index, once in a process; one with rows that are not where a
+    /// search finds them is made anew.
+    ///
+    /// That takes a second for millions of rows, so it is only for what nobody expects to be missing.
+    pub(super) fn replaces_bad_index(&self) -> Result<bool, StoreError> {
+        // Not under the lock: others go on meanwhile.
+        let Some(check) = lock(&self.known).take_check() else { return Ok(false) };
+        if check.is_sound() {
+            return Ok(false);
+        }
+        let mut known = lock(&self.known);
+        if !known.was_replaced() {
+            known.replace(&self.layout)?;
+            lock(&self.handles).clear();
+        }
+        Ok(true)
     }
 
     /// Notes that a copy is damaged, or is good after all: a damaged one is not counted by

@@ -154,6 +154,14 @@ impl Index {
         (version == SCHEMA_VERSION).then(|| Index { connection, path: path.to_owned(), identity: None })
     }
 
+    /// Opens an index that is there once more, for reading; `None` if it cannot be used as it is.
+    pub fn open_to_look(path: &Path) -> Option<Index> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).ok()?;
+        connection.busy_timeout(Duration::from_millis(BUSY_MS)).ok()?;
+        Some(Index { connection, path: path.to_owned(), identity: None })
+    }
+
     fn prepare(path: &Path, open: impl Fn(&Path) -> rusqlite::Result<Connection>) -> Result<Index, StoreError> {
         let make = || -> rusqlite::Result<Index> {
             let mut connection = open(path)?;

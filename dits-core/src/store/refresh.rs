@@ -52,6 +52,22 @@ pub(super) struct Known {
     unusable: Vec<(PathBuf, PackProblem)>,
 }
 
+/// A look through an index that other threads go on using.
+pub(super) struct Check {
+    path: PathBuf,
+    is_unchanging: bool,
+}
+
+impl Check {
+    /// Returns true if rows are where a search finds them.
+    pub fn is_sound(&self) -> bool {
+        match self.is_unchanging {
+            true => Index::open_unchanging(&self.path).is_some_and(|index| index.is_sound()),
+            false => Index::open_to_look(&self.path).is_some_and(|index| index.is_sound()),
+        }
+    }
+}
+
 /// What the folders looked like. Any new pack and any new record changes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
@@ -143,10 +159,11 @@ impl Known {
         self.learn(layout)
     }
 
-    /// Looks through the whole index, once in a process; returns true if rows are not where
-    /// a search would find them.
-    pub fn is_found_bad(&mut self) -> bool {
-        !std::mem::replace(&mut self.was_checked, true) && self.keep != Keep::InMemory && !self.index.is_sound()
+    /// What it takes to look through the whole index; `None` if this process did so before.
+    pub fn take_check(&mut self) -> Option<Check> {
+        let is_due = !std::mem::replace(&mut self.was_checked, true) && !self.was_replaced;
+        (is_due && self.keep != Keep::InMemory)
+            .then(|| Check { path: self.index_path.clone(), is_unchanging: self.keep == Keep::Unchanging })
     }
 
     /// A pack that cannot be read, if there is one: it may hold anything.

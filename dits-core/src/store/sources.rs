@@ -60,7 +60,7 @@ impl Sources {
     ///
     /// What the own store said, or another one that has a damaged copy.
     pub fn read(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
-        self.first_good(|store| store.read(id, plain))
+        self.first_good(|store| store.read_plain(id, plain))
     }
 
     /// Reads as [`Store::read_stored`], from the first store that has a good copy.
@@ -69,7 +69,7 @@ impl Sources {
     ///
     /// As for [`Sources::read`].
     pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
-        self.first_good(|store| store.read_stored(id))
+        self.first_good(|store| store.read_as_stored(id))
     }
 
     /// Says as [`Store::stored_form`] how an item is stored, in the first store that has it.
@@ -119,6 +119,23 @@ impl Sources {
     }
 
     fn first_good<T>(&self, mut read: impl FnMut(&Store) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let mut worst = match self.first_good_now(&mut read) {
+            Err(error @ ReadError::Missing(_)) => error,
+            result => return result,
+        };
+        // It is nowhere: only now is it worth while to look through every index.
+        for store in std::iter::once(&self.own).chain(&self.others) {
+            if store.replaces_bad_index().unwrap_or(false) {
+                match read(store) {
+                    Err(error) => worst = error,
+                    found => return found,
+                }
+            }
+        }
+        Err(worst)
+    }
+
+    fn first_good_now<T>(&self, read: &mut impl FnMut(&Store) -> Result<T, ReadError>) -> Result<T, ReadError> {
         let mut worst = match read(&self.own) {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -131,5 +148,45 @@ impl Sources {
             }
         }
         Err(worst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Codec;
+    use crate::hash::ChunkHash;
+    use crate::pack_format::Domain;
+    use crate::store::{NewItem, Sharing, StoreOptions, lock};
+
+    fn open(dir: &std::path::Path) -> Store {
+        let options = StoreOptions { dir: dir.into(), index: dir.join("index.sqlite"), sharing: Sharing::Machine };
+        Store::open(options).expect("a store")
+    }
+
+    fn was_checked(store: &Store) -> bool {
+        lock(&store.known).take_check().is_none()
+    }
+
+    #[test]
+    fn an_index_is_looked_through_only_where_what_must_be_there_is_nowhere() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [own, other] = ["own", "other"].map(|name| open(&dir.path().join(name)));
+        let id = ItemId::from(ChunkHash::of(b"there"));
+        let mut writer = other.writer(Domain::LOCAL);
+        writer.put(NewItem { id, codec: Codec::Raw, plain_len: 5, stored: b"there" }).expect("put");
+        writer.commit().expect("committed");
+        drop(writer);
+        let absent = ItemId::from(ChunkHash::of(b"nowhere"));
+        let mut plain = Vec::new();
+        assert!(!own.has(&absent).expect("readable") && own.has_each(&[absent]).expect("readable") == [false]);
+        own.read_of_len(&absent, 7, &mut plain).expect_err("it is not there");
+        let sources = Sources::new(own, vec![other]);
+        sources.read(&id, &mut plain).expect("there");
+        sources.read_stored(&id).expect("there");
+        assert!(!was_checked(sources.own()), "the check that was due is taken here");
+        let sources = Sources::new(open(&dir.path().join("own")), vec![open(&dir.path().join("other"))]);
+        sources.read(&absent, &mut plain).expect_err("it is nowhere");
+        assert!(was_checked(sources.own()) && sources.others.iter().all(was_checked));
     }
 }
