@@ -266,12 +266,16 @@ impl Store {
 
     /// Returns the pack with the number `no`, opened.
     pub(super) fn handle(&self, no: i64) -> Result<Handle, StoreError> {
-        if let Some(handle) = lock(&self.handles).get(no) {
-            return Ok(handle);
-        }
+        let checked = {
+            let mut handles = lock(&self.handles);
+            if let Some(handle) = handles.get(no) {
+                return Ok(handle);
+            }
+            handles.checked(no)
+        };
         let row = lock(&self.known).with_index(&self.layout, |index| index.pack(no))?;
         let Some(row) = row else { return Ok(Handle::Gone) };
-        let handle = handles::open(&self.layout, &row)?;
+        let handle = handles::open(&self.layout, &row, checked)?;
         if !matches!(handle, Handle::Gone) {
             lock(&self.handles).keep(no, handle.clone());
         }

@@ -1,10 +1,12 @@
 //! Packs that are open for reading, the last used ones kept.
 //!
-//! **For:** not opening a pack again for each of the hundreds of items read from it.
+//! **For:** not opening a pack again for each of the hundreds of items read from it, and not reading
+//! its table again where the items of one file are in more packs than can be kept open.
 //!
 //! **May touch:** packs, reading only.
 //!
-//! **Must hold:** there are never more than [`HANDLES_MAX`].
+//! **Must hold:** there are never more than [`HANDLES_MAX`], and a few bytes for each of
+//! [`CHECKED_MAX`] others.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,10 +15,12 @@ use std::sync::Arc;
 use super::error::{PackProblem, StoreError};
 use super::index::PackRow;
 use super::layout::Layout;
-use super::pack::{OpenError, Pack};
+use super::pack::{Checked, OpenError, Pack};
 
 /// Most packs open at once; each takes one or two file descriptors.
 const HANDLES_MAX: usize = 96;
+/// Most packs that are remembered to have been checked: 4 TiB of them, in 8 MiB of memory.
+const CHECKED_MAX: usize = 64 * 1024;
 
 /// What became of opening a pack.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ pub(super) enum Handle {
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     by_no: HashMap<i64, (Handle, u64)>,
+    /// Packs that were checked, whether or not they are open now.
+    checked: HashMap<i64, Checked>,
     use_count: u64,
 }
 
@@ -52,24 +58,39 @@ impl Handles {
             self.by_no.remove(&oldest);
         }
         self.use_count += 1;
+        if let Handle::Pack(pack) = &handle
+            && let Some(checked) = pack.checked
+        {
+            if self.checked.len() >= CHECKED_MAX {
+                self.checked.clear();
+            }
+            self.checked.insert(no, checked);
+        }
         self.by_no.insert(no, (handle, self.use_count));
+    }
+
+    /// How the pack with the number `no` was when it was last checked.
+    pub fn checked(&self, no: i64) -> Option<Checked> {
+        self.checked.get(&no).copied()
     }
 
     /// Lets go of the handle of the pack with the number `no`.
     pub fn forget(&mut self, no: i64) {
         self.by_no.remove(&no);
+        self.checked.remove(&no);
     }
 
     /// Lets go of every handle.
     pub fn clear(&mut self) {
         self.by_no.clear();
+        self.checked.clear();
     }
 }
 
 /// Opens the pack that `row` is about.
-pub(super) fn open(layout: &Layout, row: &PackRow) -> Result<Handle, StoreError> {
+pub(super) fn open(layout: &Layout, row: &PackRow, checked: Option<Checked>) -> Result<Handle, StoreError> {
     if let Some(hash) = &row.hash {
-        match Pack::open_sealed(layout, hash) {
+        match Pack::open_sealed(layout, hash, checked) {
             Ok(pack) => return Ok(Handle::Pack(Arc::new(pack))),
             Err(OpenError::Unusable(problem)) => return Ok(Handle::Unusable(layout.sealed_pack(hash), problem)),
             Err(OpenError::Store(error)) => return Err(error),
@@ -83,5 +104,46 @@ pub(super) fn open(layout: &Layout, row: &PackRow) -> Result<Handle, StoreError>
         Err(OpenError::Unusable(problem)) => Ok(Handle::Unusable(layout.open_log(name), problem)),
         Err(OpenError::Gone) => Ok(Handle::Gone),
         Err(OpenError::Store(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::PackHash;
+    use crate::pack_format::{Domain, TRAILER_LEN, Trailer};
+
+    /// Writes a sealed pack without entries; each domain has another one.
+    fn seal(layout: &Layout, n: u8) -> PackRow {
+        let trailer = Trailer::of(&[], Domain([n; 16]), 0);
+        std::fs::write(layout.sealed_pack(&trailer.hash), trailer.encode()).expect("written");
+        let hash: Option<PackHash> = Some(trailer.hash);
+        PackRow { no: n.into(), name: None, hash, known: 0, vouched: 0, is_left: false }
+    }
+
+    #[test]
+    fn a_pack_that_was_let_go_of_is_checked_again_only_if_it_changed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let layout = Layout { dir: dir.path().to_owned() };
+        std::fs::create_dir(layout.packs()).expect("a folder");
+        let rows: Vec<PackRow> = (0..200).map(|n| seal(&layout, n)).collect();
+        let mut handles = Handles::default();
+        for row in &rows {
+            handles.keep(row.no, open(&layout, row, None).expect("opened"));
+        }
+        assert_eq!(handles.by_no.len(), HANDLES_MAX);
+        assert!(handles.get(0).is_none());
+        // Another pack's check shows that this one's table was not read: it is taken at its word.
+        let checked = handles.checked(0).expect("it was checked").with_domain_of(handles.checked(1).expect("it was"));
+        let Handle::Pack(pack) = open(&layout, &rows[0], Some(checked)).expect("opened") else { panic!("no pack") };
+        assert_eq!(pack.domain, Domain([1; 16]));
+        // A byte that is other, and so the file's time.
+        let path = layout.sealed_pack(&rows[0].hash.expect("sealed"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, [0; TRAILER_LEN]).expect("written");
+        let opened = open(&layout, &rows[0], handles.checked(0)).expect("looked at");
+        assert!(matches!(opened, Handle::Unusable(_, PackProblem::Damaged)), "{opened:?}");
+        handles.forget(5);
+        assert!(handles.checked(5).is_none());
     }
 }

@@ -5,7 +5,8 @@
 //! **May touch:** that pack's files, reading only.
 //!
 //! **Must hold:**
-//! - a sealed pack whose length or table is not what was sealed is never opened;
+//! - a sealed pack whose length or table is not what was sealed is never opened. The table is read
+//!   once, and again only after the file changed;
 //! - a file that the disk does not give is a problem of its pack, and of no other;
 //! - the number of an entry does not change when its pack is sealed, so a pack that was
 //!   opened before goes on being read through the same handle.
@@ -43,8 +44,42 @@ pub(super) enum OpenError {
 pub(super) struct Pack {
     pub path: PathBuf,
     pub domain: Domain,
+    /// What spares the next opening of a sealed pack its check.
+    pub checked: Option<Checked>,
     file: File,
     entries: Entries,
+}
+
+/// A sealed pack as it was when its whole table was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Checked {
+    state: FileState,
+    trailer: Trailer,
+}
+
+#[cfg(test)]
+impl Checked {
+    /// This file, as if it were that pack.
+    pub fn with_domain_of(self, other: Checked) -> Checked {
+        Checked { state: self.state, trailer: other.trailer }
+    }
+}
+
+/// What changes with a file that is changed or put in the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileState {
+    device: u64,
+    inode: u64,
+    len: u64,
+    changed: (i64, i64),
+}
+
+impl FileState {
+    fn of(file: &File) -> Result<FileState, PackProblem> {
+        let metadata = file.metadata().map_err(|error| PackProblem::of(&error))?;
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Ok(FileState { device: metadata.dev(), inode: metadata.ino(), len: metadata.len(), changed })
+    }
 }
 
 #[derive(Debug)]
@@ -63,23 +98,22 @@ enum Entries {
 }
 
 impl Pack {
-    /// Opens a sealed pack, and checks its whole table.
-    pub fn open_sealed(layout: &Layout, hash: &PackHash) -> Result<Pack, OpenError> {
+    /// Opens a sealed pack, and checks its whole table unless it is as it was when it was `checked`.
+    pub fn open_sealed(layout: &Layout, hash: &PackHash, checked: Option<Checked>) -> Result<Pack, OpenError> {
         let path = layout.sealed_pack(hash);
         let file = open(&path)?;
-        let trailer = match read_trailer(&file) {
-            Ok(trailer) if trailer.hash == *hash => trailer,
-            Ok(_) => return Err(OpenError::Unusable(PackProblem::Damaged)),
-            Err(problem) => return Err(OpenError::Unusable(problem)),
+        let state = FileState::of(&file).map_err(OpenError::Unusable)?;
+        let trailer = match checked.filter(|checked| checked.state == state) {
+            Some(checked) => checked.trailer,
+            None => check(&file, state.len, hash).map_err(OpenError::Unusable)?,
         };
-        let pack = Pack {
+        Ok(Pack {
             domain: trailer.domain,
             entries: Entries::Table { start: trailer.payload_len, entry_count: trailer.entry_count },
+            checked: Some(Checked { state, trailer }),
             path,
             file,
-        };
-        pack.check_table(&trailer)?;
-        Ok(pack)
+        })
     }
 
     /// Opens an open pack, of which the first `vouched` records are known to be good.
@@ -95,7 +129,7 @@ impl Pack {
             return Err(OpenError::Unusable(PackProblem::Damaged));
         }
         let entries = Entries::Log { log, header, vouched: vouched.into(), checked: Mutex::default() };
-        Ok(Pack { domain: header.domain, path, file, entries })
+        Ok(Pack { domain: header.domain, checked: None, path, file, entries })
     }
 
     /// How many entries there are by now.
@@ -179,16 +213,6 @@ impl Pack {
         }
     }
 
-    fn check_table(&self, trailer: &Trailer) -> Result<(), OpenError> {
-        // The trailer's counts fit the file's own length, so this is no more than is there.
-        let mut table = vec![0; trailer.table_len() as usize];
-        let whole = read_at(&self.file, &mut table, trailer.payload_len).map_err(OpenError::Unusable)?;
-        match whole && trailer.check_table(&table).is_ok() {
-            true => Ok(()),
-            false => Err(OpenError::Unusable(PackProblem::Damaged)),
-        }
-    }
-
     /// Returns true if the pack's path still is this file: a pack that was sealed or written
     /// again since has another handle.
     pub fn has_its_path(&self) -> bool {
@@ -216,12 +240,19 @@ fn read_at(file: &File, bytes: &mut [u8], place: u64) -> Result<bool, PackProble
     }
 }
 
-fn read_trailer(file: &File) -> Result<Trailer, PackProblem> {
-    let len = file.metadata().map_err(|error| PackProblem::of(&error))?.len();
+/// Reads the trailer and the whole table of a sealed pack, and checks both.
+fn check(file: &File, len: u64, hash: &PackHash) -> Result<Trailer, PackProblem> {
     let start = len.checked_sub(TRAILER_LEN as u64).ok_or(PackProblem::Damaged)?;
     let mut bytes = [0; TRAILER_LEN];
     file.read_exact_at(&mut bytes, start).map_err(|error| PackProblem::of(&error))?;
-    Trailer::decode(&bytes, len).map_err(PackProblem::from)
+    let trailer = Trailer::decode(&bytes, len)?;
+    // The trailer's counts fit the file's own length, so this is no more than is there.
+    let mut table = vec![0; trailer.table_len() as usize];
+    let is_whole = trailer.hash == *hash && read_at(file, &mut table, trailer.payload_len)?;
+    match is_whole && trailer.check_table(&table).is_ok() {
+        true => Ok(trailer),
+        false => Err(PackProblem::Damaged),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -245,7 +245,7 @@ impl Known {
     }
 
     fn learn_sealed(&mut self, layout: &Layout, hash: &PackHash) -> Result<(), StoreError> {
-        let pack = match Pack::open_sealed(layout, hash) {
+        let pack = match Pack::open_sealed(layout, hash, None) {
             Ok(pack) => pack,
             Err(OpenError::Gone) => return Ok(()),
             Err(OpenError::Unusable(problem)) => {
