@@ -30,7 +30,7 @@ pub fn has_patterns(git: &GitProgram, repository: &Repository) -> Result<bool, F
     Ok(pattern_sources(git, repository)?.iter().any(|source| !source.patterns.is_empty()))
 }
 
-/// Reads every attribute file of the work tree, and the one in the git directory.
+/// Reads every attribute file of the work tree, and those outside of it.
 pub fn pattern_sources(git: &GitProgram, repository: &Repository) -> Result<Vec<PatternSource>, Failure> {
     let Some(top) = repository.work_tree() else { return Ok(Vec::new()) };
     let listed = git.clone().in_dir(top).capture([
@@ -51,7 +51,23 @@ pub fn pattern_sources(git: &GitProgram, repository: &Repository) -> Result<Vec<
             sources.push(source(name.into(), &path)?);
         }
     }
+    sources.extend(machine_sources(repository)?);
+    Ok(sources)
+}
+
+/// Reads the attribute files that count on this machine alone: nobody else has their patterns, and
+/// what is committed does not count as media by them.
+pub fn machine_sources(repository: &Repository) -> Result<Vec<PatternSource>, Failure> {
+    let env = repository.env();
+    let config_dir =
+        env.path("XDG_CONFIG_HOME").map(Path::to_owned).or_else(|| Some(env.path("HOME")?.join(".config")));
+    let global = repository.config().path("core.attributesFile");
+    let global = global.or_else(|| Some(config_dir?.join("git/attributes")));
     let info = repository.common_dir().join("info/attributes");
+    let mut sources = Vec::new();
+    if let Some(global) = global.filter(|path| path.is_file()) {
+        sources.push(source(global.display().to_string().into(), &global)?);
+    }
     if info.is_file() {
         sources.push(source(".git/info/attributes".into(), &info)?);
     }

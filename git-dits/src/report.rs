@@ -26,6 +26,11 @@ pub fn warn(message: &str) {
     eprintln!("warning: {message}");
 }
 
+/// Says what the library found worth a warning: whole lines, or nothing.
+pub fn lines(text: &str) {
+    eprint!("{text}");
+}
+
 /// Says what was done, where standard output is not for that.
 pub fn say(message: &str) {
     eprintln!("{message}");

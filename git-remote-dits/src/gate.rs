@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use dits_core::hash::FileHash;
-use dits_core::operations::needed_media::{needed, not_pushed};
+use dits_core::operations::needed_media::{self, not_pushed};
 use dits_core::operations::push_media::push_media;
 use dits_core::repo::pointer_walk::{Found, GitId};
 use dits_core::repo::stores::open_sources;
@@ -30,7 +30,9 @@ pub fn pass(link: &Link, here: &Here, tips: &[GitId], known: Vec<GitId>) -> Resu
         return Ok(Needed(Vec::new()));
     }
     let repository = here.repository()?;
-    let needed = Needed(needed(&repository, tips, known)?);
+    let needed_media::Needed { media, warning } = needed_media::needed(&repository, tips, known)?;
+    eprint!("{warning}");
+    let needed = Needed(media);
     let mut kept = Kept::open(link, &repository);
     let unknown = kept.without_known(&needed.0);
     upload(link, here, &unknown, &mut kept)?;

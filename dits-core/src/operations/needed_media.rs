@@ -2,36 +2,86 @@
 //!
 //! **For:** the gate of `git push`, the pre-push hook, `git dits push` and the hook of a share.
 //!
-//! **May touch:** the repository and the mark of its store, read only, through git children.
+//! **May touch:** the repository and its stores, read only, through git children.
 //!
 //! **Must hold:** every program refuses the same push, in the same words.
 
 use crate::failure::Failure;
+use crate::operations::hydrate::{Completeness, completeness};
 use crate::repo::Repository;
-use crate::repo::pointer_walk::{Found, GitId, Known, RawBlob, walk};
-use crate::repo::stores::store_options;
+use crate::repo::pointer_walk::{Found, GitId, Known, RawBlob, Walked, walk};
+use crate::repo::stores::{open_sources, store_options};
 use crate::repo::unsynced;
+
+/// Files that one warning names.
+const NAMED_MAX: usize = 10;
+
+/// What a push needs.
+#[derive(Debug, Default)]
+pub struct Needed {
+    /// The files.
+    pub media: Vec<Found>,
+    /// What the user should be warned of, whole lines; empty where there is nothing.
+    pub warning: String,
+}
 
 /// The files that everything reachable from `tips`, and not from `known`, needs.
 ///
 /// # Errors
 ///
 /// Refuses media that Git holds as plain content, and a store whose last sync failed.
-pub fn needed(repository: &Repository, tips: &[GitId], known: Vec<GitId>) -> Result<Vec<Found>, Failure> {
-    let walked = walk(&repository.git()?, repository.attribute_case(), tips, &Known::Ids(known))?;
-    if !walked.raw_blobs.is_empty() {
-        return Err(raw_blobs(&walked.raw_blobs));
+pub fn needed(repository: &Repository, tips: &[GitId], known: Vec<GitId>) -> Result<Needed, Failure> {
+    let Walked { pointers, raw_blobs: raw, strays } =
+        walk(&repository.git()?, repository.attribute_case(), tips, &Known::Ids(known))?;
+    if !raw.is_empty() {
+        return Err(raw_blobs(&raw));
     }
-    if walked.pointers.is_empty() {
-        return Ok(Vec::new());
+    let warning = match strays.is_empty() {
+        true => String::new(),
+        false => strays_warning(&media_among(repository, strays)?),
+    };
+    if pointers.is_empty() {
+        return Ok(Needed { media: Vec::new(), warning });
     }
     let store = store_options(repository, &repository.settings()?).dir;
     match unsynced::check(&store)? {
-        None => Ok(walked.pointers),
+        None => Ok(Needed { media: pointers, warning }),
         Some(why) => Err(Failure::refused("media that was added is not safely on the disk")
             .caused_by(why)
             .hint("see to the disk, then run `git add --renormalize .`; Dits then stores again what is in doubt")),
     }
+}
+
+/// Those of `strays` whose content is here: a text that merely shows a pointer has none.
+fn media_among(repository: &Repository, strays: Vec<Found>) -> Result<Vec<Found>, Failure> {
+    let sources = open_sources(repository, &repository.settings()?)?;
+    let mut media = Vec::new();
+    for stray in strays {
+        if completeness(&sources, &stray.pointer)? == Completeness::Complete {
+            media.push(stray);
+        }
+    }
+    Ok(media)
+}
+
+/// Pointers whose content nobody else will get: what marks their paths as media was not committed.
+fn strays_warning(strays: &[Found]) -> String {
+    let mut text = String::new();
+    for Found { path, commit, .. } in strays.iter().take(NAMED_MAX) {
+        text.push_str(&format!(
+            "warning: {path} in {commit} is a pointer, but no committed .gitattributes says so: its content is not pushed\n"
+        ));
+    }
+    if let Some(more @ 1..) = strays.len().checked_sub(NAMED_MAX) {
+        text.push_str(&format!("warning: … and {more} more\n"));
+    }
+    if let Some(Found { path, .. }) = strays.first() {
+        text.push_str(&format!(
+            "hint: run `git dits track --filename \"{path}\"`, commit .gitattributes and push again\n"
+        ));
+        text.push_str("hint: patterns in .git/info/attributes or core.attributesFile count on this machine alone\n");
+    }
+    text
 }
 
 /// Media that Git holds as plain content.

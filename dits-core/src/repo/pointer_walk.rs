@@ -40,6 +40,8 @@ use objects::{ObjectKind, Objects};
 pub const ATTRIBUTES_LEN_MAX: u64 = 16 * 1024 * 1024;
 /// Most raw blobs that one walk reports; more of them tell nothing new.
 pub const RAW_BLOBS_MAX: usize = 100;
+/// Most strays that one walk reports.
+pub const STRAYS_MAX: usize = 1000;
 
 /// The name of a git object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +107,10 @@ pub struct Walked {
     pub pointers: Vec<Found>,
     /// At most [`RAW_BLOBS_MAX`] raw blobs.
     pub raw_blobs: Vec<RawBlob>,
+    /// What looks like a pointer where commits add it, on a path that is not media there: text that
+    /// shows one, or media that only one machine calls so. At most [`STRAYS_MAX`] files, none of
+    /// which any other path of the walk makes media.
+    pub strays: Vec<Found>,
 }
 
 /// A pointer in a tree or in the index.
@@ -177,7 +183,7 @@ pub fn walk(git: &GitProgram, case: AttributeCase, tips: &[GitId], known: &Known
     if !tips.commits.is_empty() {
         walk_commits(&git, &mut evaluator, &tips.commits, known.as_deref(), &mut walked)?;
     }
-    Ok(walked.walked)
+    Ok(walked.finish())
 }
 
 /// Lists every pointer of the tree that `revision` names, by path.
@@ -341,6 +347,7 @@ fn parse_listing(listed: &[u8], form: ListedAs) -> Vec<Candidate> {
 struct Collector {
     walked: Walked,
     seen: HashSet<Pointer>,
+    seen_strays: HashSet<Pointer>,
 }
 
 impl Collector {
@@ -351,6 +358,12 @@ impl Collector {
                 self.walked.pointers.push(Found { pointer: found.pointer, path, commit, replaces: found.replaces });
             }
         }
+        for stray in evaluated.strays {
+            if self.walked.strays.len() < STRAYS_MAX && self.seen_strays.insert(stray.pointer) {
+                let path = usable(stray.path, &commit.to_string())?;
+                self.walked.strays.push(Found { pointer: stray.pointer, path, commit, replaces: None });
+            }
+        }
         for raw in evaluated.raw_blobs {
             if self.walked.raw_blobs.len() < RAW_BLOBS_MAX {
                 let path = usable(raw.path, &commit.to_string())?;
@@ -358,6 +371,11 @@ impl Collector {
             }
         }
         Ok(())
+    }
+
+    fn finish(mut self) -> Walked {
+        self.walked.strays.retain(|stray| !self.seen.contains(&stray.pointer));
+        self.walked
     }
 }
 

@@ -130,14 +130,14 @@ mod tests {
 
     #[test]
     fn a_push_of_held_media_may_go_on() {
-        let walked = Walked { pointers: vec![found("a.mov", 5)], raw_blobs: vec![] };
+        let walked = Walked { pointers: vec![found("a.mov", 5)], raw_blobs: vec![], strays: vec![] };
         assert!(may_push(walked, &[held("a.mov", 5)]).is_ok());
         assert!(may_push(Walked::default(), &[]).is_ok());
     }
 
     #[test]
     fn a_refusal_names_file_commit_oid_and_remedy() {
-        let walked = Walked { pointers: vec![found("a.mov", 5), found("b.mov", 6)], raw_blobs: vec![] };
+        let walked = Walked { pointers: vec![found("a.mov", 5), found("b.mov", 6)], raw_blobs: vec![], strays: vec![] };
         let refused = may_push(walked, &[None, held("b.mov", 6)]).unwrap_err();
         let text = refused.to_string();
         let oid = FileHash::of(b"a.mov");
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_pointer_with_a_wrong_size_is_refused() {
-        let walked = Walked { pointers: vec![found("a.mov", 9)], raw_blobs: vec![] };
+        let walked = Walked { pointers: vec![found("a.mov", 9)], raw_blobs: vec![], strays: vec![] };
         let refused = may_push(walked, &[held("a.mov", 5)]).unwrap_err();
         assert!(refused.to_string().contains("has 5 bytes, not 9"));
         assert_eq!(refused.missing().count(), 0, "an upload does not mend it");
@@ -157,14 +157,14 @@ mod tests {
     #[test]
     fn media_committed_without_dits_is_refused() {
         let raw = RawBlob { path: RepoPath::new("a.mov").unwrap(), commit: commit(), blob: commit(), len: 2 << 20 };
-        let refused = may_push(Walked { pointers: vec![], raw_blobs: vec![raw] }, &[]).unwrap_err();
+        let refused = may_push(Walked { pointers: vec![], raw_blobs: vec![raw], strays: vec![] }, &[]).unwrap_err();
         assert!(refused.to_string().contains("was committed without Dits\ncaused by: a blob of 2097152 bytes"));
     }
 
     #[test]
     fn a_long_list_is_cut_short() {
         let pointers: Vec<_> = (0..50).map(|n| found(&format!("{n}.mov"), 1)).collect();
-        let refused = may_push(Walked { pointers, raw_blobs: vec![] }, &vec![None; 50]).unwrap_err();
+        let refused = may_push(Walked { pointers, raw_blobs: vec![], strays: vec![] }, &vec![None; 50]).unwrap_err();
         assert!(refused.to_string().contains("error: and 30 more like this\n"));
         assert_eq!(refused.missing().count(), 50);
     }

@@ -6,7 +6,7 @@
 //!
 //! **Must hold:** no secret is printed; nothing is contacted.
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use dits_core::repo::Repository;
 use dits_core::repo::config::{Committed, OnMissing, Settings, Transport, UrlDecision, decide_url};
 use serde::Serialize;
@@ -125,6 +125,7 @@ fn repository_facts(
     let settings = repository.settings()?;
     let url = url(repository, &settings, problems)?;
     let hook = hook(here, repository, problems)?;
+    check_patterns(here, repository, problems)?;
     if repository.config().is_true("merge.renormalize") {
         problems.push("merge.renormalize sends whole files through memory: unset it".to_owned());
     }
@@ -170,6 +171,28 @@ fn url(repository: &Repository, settings: &Settings, problems: &mut Vec<String>)
             Some(confirmed.to_string())
         }
     })
+}
+
+/// Looks for patterns that nobody else has: what they make a pointer is pushed without its content.
+fn check_patterns(here: &Here, repository: &Repository, problems: &mut Vec<String>) -> Result<(), Failure> {
+    let machine = media_files::machine_sources(repository)?;
+    if machine.iter().all(|source| source.patterns.is_empty()) {
+        return Ok(());
+    }
+    let all = media_files::pattern_sources(&here.git, repository)?;
+    let is_shared = |pattern: &BString| {
+        let shared = all.iter().filter(|source| machine.iter().all(|own| own.file != source.file));
+        shared.flat_map(|source| &source.patterns).any(|tracked| tracked.pattern == *pattern)
+    };
+    for source in &machine {
+        for tracked in source.patterns.iter().filter(|tracked| !is_shared(&tracked.pattern)) {
+            let (pattern, file) = (&tracked.pattern, &source.file);
+            problems.push(format!(
+                "{file} makes {pattern} media on this machine alone: run `git dits track \"{pattern}\"` and commit .gitattributes"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Where the pre-push hook stands, in words. Only media that is pushed beside text on another host

@@ -8,14 +8,14 @@
 //! **Must hold:** no ref moves.
 
 use bstr::ByteSlice;
-use dits_core::operations::needed_media::{counted, needed};
+use dits_core::operations::needed_media::{Needed, counted, needed};
 use dits_core::repo::pointer_walk::{Found, GitId};
 use serde::Serialize;
 
 use crate::here::Here;
 use crate::media_address;
 use crate::out::Out;
-use crate::report::{EXIT_STATUSES, Failure};
+use crate::report::{self, EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
 use crate::uploading::{self, Uploaded};
 
@@ -67,7 +67,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         false => (tips(&here, &args.revisions)?, uploading::tracked_refs(&repository, &args.remote)?),
     };
     let dits_remote = media_address::dits_remote(&repository, &args.remote)?;
-    let needed = needed(&repository, &tips, known)?;
+    let Needed { media: needed, warning } = needed(&repository, &tips, known)?;
+    report::lines(&warning);
     let to = match dits_remote {
         Some(name) => Some(name),
         // What needs no server asks for none.

@@ -49,6 +49,8 @@ pub(super) struct RawAt {
 pub(super) struct Evaluated {
     pub pointers: Vec<FoundAt>,
     pub raw_blobs: Vec<RawAt>,
+    /// Pointers that do not count, since the tree does not say that their path is media.
+    pub strays: Vec<FoundAt>,
 }
 
 /// What a blob is.
@@ -81,7 +83,7 @@ impl Evaluator {
     }
 
     /// Finds the pointers among `candidates`, files of the tree that `tree` names for git
-    /// (the empty name is the index); raw blobs only where `with_raw`.
+    /// (the empty name is the index); raw blobs and strays only where `with_raw`.
     pub fn pointers(
         &mut self,
         tree: &str,
@@ -101,7 +103,13 @@ impl Evaluator {
         let key = self.attributes_of(tree, &candidates)?;
         candidates.retain(|candidate| {
             let attributes = self.attributes.get_mut(&key);
-            attributes.is_some_and(|attributes| attributes.is_ours(candidate.path.as_bstr()))
+            let is_ours = attributes.is_some_and(|attributes| attributes.is_ours(candidate.path.as_bstr()));
+            if let (false, true, Some(Content::Pointer(pointer))) =
+                (is_ours, with_raw && candidate.is_own, self.contents.get(&candidate.blob))
+            {
+                evaluated.strays.push(FoundAt { path: candidate.path.clone(), pointer: *pointer, replaces: None });
+            }
+            is_ours
         });
         let before = candidates.iter().filter_map(|candidate| candidate.before).collect::<Vec<_>>();
         // Learning may forget what was learnt, so what these are is kept aside first.

@@ -92,6 +92,8 @@ fn new_commits_name_their_pointers_on_our_paths_alone() {
     let walked = repo.walk(&[tip], &[base]);
     assert_eq!(names(&walked), ["a/new.mov"]);
     assert_eq!(walked.pointers[0].commit, tip);
+    let strays: Vec<_> = walked.strays.iter().map(|stray| (stray.path.to_string(), stray.commit)).collect();
+    assert_eq!(strays, [("shown.txt".to_owned(), tip)], "what another path makes media is no stray");
     assert_eq!(repo.paths(&[tip], &[]), ["a/new.mov", "old.mov"]);
     assert!(repo.paths(&[tip], &[tip]).is_empty());
 }

@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use bstr::ByteSlice;
-use dits_core::operations::needed_media::{counted, needed};
+use dits_core::operations::needed_media::{Needed, counted, needed};
 use dits_core::repo::Repository;
 use dits_core::repo::pointer_walk::GitId;
 
@@ -47,7 +47,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     known.extend(uploading::tracked_refs(&repository, &args.remote)?);
-    let needed = needed(&repository, &tips, known)?;
+    let Needed { media: needed, warning } = needed(&repository, &tips, known)?;
+    report::lines(&warning);
     if needed.is_empty() {
         return Ok(());
     }

@@ -33,7 +33,7 @@ pub fn run(_: &Args) -> Result<(), Failure> {
     }
     let here = Here::find()?;
     let repository = here.repository()?;
-    let Walked { pointers, raw_blobs } = walk(&here.git, AttributeCase::Sensitive, &tips, &Known::AllRefs)?;
+    let Walked { pointers, raw_blobs, .. } = walk(&here.git, AttributeCase::Sensitive, &tips, &Known::AllRefs)?;
     if !raw_blobs.is_empty() {
         return Err(needed_media::raw_blobs(&raw_blobs));
     }
