@@ -73,9 +73,18 @@ pub fn connect(host: &Host, repo: &RepoName, here: &Here) -> Result<Remote, Fail
 
 fn explain(error: ServerError) -> Failure {
     match error {
-        ServerError::Unpinned { .. } | ServerError::PinChanged { .. } | ServerError::NoCredential { .. } => {
-            Failure::refused(error.to_string())
+        ServerError::Unpinned { host, found } => Failure::refused(format!("{host} is not known"))
+            .caused_by(format!("its certificate is {found}, which nobody here has confirmed"))
+            .hint("compare that with what ditsd printed when it started")
+            .hint(format!("then run `git dits auth pin {host} {found}`")),
+        ServerError::PinChanged { host, pinned, found } => {
+            Failure::refused(format!("the certificate of {host} has changed: this may be an attack"))
+                .caused_by(format!("it was {pinned}"))
+                .caused_by(format!("it is {found}"))
+                .hint(format!("if the server was set up anew, run `git dits auth pin {host} {found}`"))
         }
+        ServerError::NoCredential { host } => Failure::refused(format!("{host} wants a token that it knows"))
+            .hint("git's credential helpers keep it as the password for this host"),
         other => other.into(),
     }
 }

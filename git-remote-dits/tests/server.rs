@@ -190,7 +190,7 @@ fn a_changed_certificate_is_refused_with_both_fingerprints_and_the_way_on() {
     fs::remove_dir_all(root.join("tls")).expect("ours");
     let server = Server::start_on(&world, &root, port, &[]);
     let failed = repo.git(&["fetch"]).fails();
-    assert!(failed.contains("has changed from sha256:"), "{failed}");
+    assert!(failed.contains(" has changed: this may be an attack\ncaused by: it was sha256:"), "{failed}");
     assert!(failed.contains("git dits auth pin 127.0.0.1:"), "{failed}");
     drop(server);
 }
