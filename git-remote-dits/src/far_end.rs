@@ -142,6 +142,7 @@ impl Link {
 fn start_on_share(path: &Path, service: Service, here: &Here) -> Result<FarEnd, Failure> {
     let git = here.git_for(path)?;
     if service == Service::ReceivePack {
+        refuse_gone(path, here)?;
         local::create(path, &git)?;
     } else if !local::is_repository(path) {
         return Err(local::ShareError::NotFound { path: path.to_owned() }.into());
@@ -157,6 +158,20 @@ fn start_on_share(path: &Path, service: Service, here: &Here) -> Result<FarEnd, 
     let to = child.stdin.take().expect("asked for as a pipe");
     let from = child.stdout.take().expect("asked for as a pipe");
     Ok(FarEnd { to: Box::new(to), from: Box::new(from), ending: Ending::Child(child) })
+}
+
+/// A share that this repository has pushed to and that is not there now is most likely not mounted.
+/// Making a new one in the empty folder would hide that, and fill the wrong disk.
+fn refuse_gone(path: &Path, here: &Here) -> Result<(), Failure> {
+    let Some(remote) = here.remote.get().filter(|_| !local::is_repository(path)) else { return Ok(()) };
+    let tracked = format!("refs/remotes/{remote}/");
+    match here.repository()?.git()?.capture(["for-each-ref", "--count=1", &tracked])?.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::refused(format!("there is no repository at {} any more", path.display()))
+            .caused_by(format!("{tracked} says that there was one"))
+            .hint("is the disk or the share mounted?")
+            .hint(format!("to begin anew there, run `git init --bare {}`", path.display()))),
+    }
 }
 
 /// A running program at the far end.

@@ -4,7 +4,7 @@
 //!
 //! **May touch:** the environment and git's files, read only.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
 
 use dits_core::remote_url::RemoteUrl;
@@ -20,6 +20,8 @@ pub struct Here {
     cwd: PathBuf,
     /// What `option progress` said last; without it, only a terminal is told.
     pub progress: Cell<Option<bool>>,
+    /// The remote that git speaks of: its name, or its address where it has none.
+    pub remote: OnceCell<String>,
 }
 
 impl Here {
@@ -27,7 +29,7 @@ impl Here {
     pub fn find() -> Result<Here, Failure> {
         let cwd = std::env::current_dir()
             .map_err(|error| Failure::new("cannot tell the current directory").because(&error))?;
-        Ok(Here { env: Environment::new(std::env::vars_os()), cwd, progress: Cell::new(None) })
+        Ok(Here { env: Environment::new(std::env::vars_os()), cwd, progress: Cell::new(None), remote: OnceCell::new() })
     }
 
     /// The variables that bear on git.

@@ -78,15 +78,16 @@ fn run(args: &[OsString]) -> Result<bool, Failure> {
             let here = Here::find()?;
             upload::run(&here, remote, !rest.is_empty(), io::stdin().lock(), &mut stdout).map(|()| true)
         }
-        [_, address] => helper(address, &mut stdout),
+        [remote, address] => helper(remote, address, &mut stdout),
         _ => Err(Failure::usage("wrong arguments").hint(USAGE.replace('\n', "; "))),
     }
 }
 
 /// Speaks the protocol of remote helpers up to the one `connect`.
-fn helper(address: &str, git_out: &mut dyn Write) -> Result<bool, Failure> {
+fn helper(remote: &str, address: &str, git_out: &mut dyn Write) -> Result<bool, Failure> {
     let url = parse_address(address)?;
     let here = Here::find()?;
+    here.remote.get_or_init(|| remote.to_owned());
     let mut git_in: GitIn = BufReader::with_capacity(tunnel::BUFFER_LEN, io::stdin());
     let mut line = String::new();
     loop {

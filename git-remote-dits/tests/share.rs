@@ -75,6 +75,19 @@ fn a_share_whose_hook_is_missing_gets_it_back_from_the_next_push() {
 }
 
 #[test]
+fn a_share_that_is_not_mounted_is_not_made_anew() {
+    let world = World::new();
+    let repo = pushed(&world);
+    fs::rename(world.path("share"), world.path("away")).expect("the share was there");
+    fs::create_dir(world.path("share")).expect("free");
+    let failed = repo.git(&["push", "origin", "HEAD"]).fails();
+    assert!(failed.contains("any more\n") && failed.contains("hint: is the disk or the share mounted?"), "{failed}");
+    assert_eq!(fs::read_dir(world.path("share")).expect("still there").count(), 0);
+    world.git(&["init", "-q", "--bare", "share"]).ok();
+    repo.git(&["push", "-q", "origin", "HEAD"]).ok();
+}
+
+#[test]
 fn a_folder_that_holds_something_else_is_no_share() {
     let world = World::new();
     fs::create_dir(world.path("share")).expect("free");
