@@ -65,6 +65,21 @@ pub const REASON_LEN_MAX: usize = 4096;
 /// Most item ids in one question or answer between client and server.
 pub const IDS_PER_MESSAGE_MAX: usize = 8192;
 
+/// Most paths and commits that one look at new commits takes in, each as often as it is named.
+pub const WALK_PATHS_MAX: u64 = 32 * 1024 * 1024;
+/// Most bytes of these paths.
+pub const WALK_BYTES_MAX: u64 = 8 << 30;
+/// Longest time of such a look, in seconds.
+pub const WALK_SECS_MAX: u64 = 600;
+/// Most memory that each git child of such a look may take for itself, in bytes.
+pub const WALK_MEMORY_MAX: u64 = 1 << 30;
+/// Most different files that new commits may name at once.
+pub const WALK_FILES_MAX: usize = 4 * 1024 * 1024;
+/// Longest tree object that is read, in bytes.
+pub const TREE_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Most folders inside one another.
+pub const TREE_DEPTH_MAX: usize = REPO_PATH_LEN_MAX / 2;
+
 /// A blob longer than this, in bytes, on a `filter=dits` path was committed without Dits.
 pub const RAW_BLOB_LEN_MAX: u64 = 1024 * 1024;
 

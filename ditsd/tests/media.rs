@@ -86,6 +86,27 @@ fn media_committed_without_dits_is_refused() {
 }
 
 #[test]
+fn a_tree_that_expands_to_billions_of_files_is_refused() {
+    let hosted = Hosted::new();
+    let tree = hosted.work_tree("film");
+    commit(&tree, "a.mov", &Media::new(1).text());
+    let mut folder = git_ok(&tree, &["rev-parse", "HEAD^{tree}"]).trim_end().to_owned();
+    for _ in 0..12 {
+        let lines: String = (0..10).map(|name| format!("040000 tree {folder}\t{name}\n")).collect();
+        std::fs::write(tree.join("lines"), lines).unwrap();
+        let lines = std::fs::File::open(tree.join("lines")).unwrap();
+        let made = std::process::Command::new("git").arg("mktree").current_dir(&tree).stdin(lines).output().unwrap();
+        folder = String::from_utf8(made.stdout).unwrap().trim_end().to_owned();
+    }
+    let refused = git(&tree, &["push", "origin", &format!("{folder}:refs/tags/all")]);
+    assert!(!refused.status.success());
+    let text = stderr(&refused);
+    assert!(text.contains("the new commits name more than 33554432 paths"), "{text}");
+    assert!(text.contains("hint: push older commits first, a part of them at a time"), "{text}");
+    assert_eq!(hosted.refs("film"), "");
+}
+
+#[test]
 fn text_that_merely_shows_a_pointer_is_text() {
     let hosted = Hosted::new();
     let tree = hosted.work_tree("film");

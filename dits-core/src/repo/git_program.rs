@@ -72,6 +72,16 @@ pub enum GitError {
     },
 }
 
+impl GitError {
+    /// Returns true for a child that could not have the memory it asked for.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            GitError::Failed { stderr, .. } => stderr.to_ascii_lowercase().contains("out of memory"),
+            GitError::NotFound | GitError::Run { .. } => false,
+        }
+    }
+}
+
 fn said(stderr: &str) -> String {
     match stderr.trim_end() {
         "" => String::new(),
@@ -250,6 +260,29 @@ impl GitPipe {
     /// Takes the child's standard output. `None` the second time.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.stdout.take()
+    }
+
+    /// Keeps the child from taking more than `bytes_max` of memory for itself: it then fails, and says
+    /// so. Packs that it maps do not count. On systems other than Linux nothing is kept from it.
+    ///
+    /// # Errors
+    ///
+    /// [`GitError::Run`] if the system refuses.
+    pub fn bound_memory(&self, bytes_max: u64) -> Result<(), GitError> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::io::Errno;
+            use rustix::process::{Pid, Resource, Rlimit, prlimit};
+            let limit = Rlimit { current: Some(bytes_max), maximum: Some(bytes_max) };
+            match prlimit(Some(Pid::from_child(&self.child)), Resource::Data, limit) {
+                // One that has ended takes no more; one that was started with less keeps to that.
+                Ok(_) | Err(Errno::SRCH | Errno::PERM) => {}
+                Err(error) => return Err(self.broken(error.into())),
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = bytes_max;
+        Ok(())
     }
 
     /// Says what a failed read or write on the child's pipes means.

@@ -9,35 +9,43 @@
 //! - a pointer counts only on a path with `filter=dits` in the tree it is in;
 //! - the same commits give the same answer on every machine, so only committed attributes
 //!   count, and replaced objects do not;
-//! - memory is bounded by one commit's changes and the number of different files named.
+//! - it ends, and its memory is bounded, whatever the objects expand to ([`WalkLimits`]).
 //!
-//! Limitations: attributes files over [`ATTRIBUTES_LEN_MAX`] are refused; git before 2.45 may fetch
-//! a promised object that a partial clone lacks, where later ones pass it over.
+//! Limitations: attributes files that have over [`ATTRIBUTES_LEN_MAX`] together are refused; git before
+//! 2.45 may fetch a promised object that a partial clone lacks, where later ones pass it over.
 
+mod budget;
 mod changes;
+mod commits;
 mod evaluate;
 mod objects;
+mod trees;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io::{BufReader, Write};
+use std::time::Duration;
 
 use bstr::BString;
 
 use crate::hash::FileHash;
+use crate::limits;
 use crate::pointer::Pointer;
 use crate::repo::attributes::ATTRIBUTES_FILE;
 use crate::repo::git_program::{GitError, GitProgram};
 use crate::repo_path::{NameError, RepoPath};
 
 pub use crate::repo::attributes::AttributeCase;
+pub use budget::WalkLimits;
 
-use changes::ChangeReader;
+use budget::Budget;
+use commits::Walking;
 use evaluate::{Candidate, Evaluator};
 use objects::{ObjectKind, Objects};
+use trees::Trees;
 
-/// Longest `.gitattributes` that is read, in bytes.
-pub const ATTRIBUTES_LEN_MAX: u64 = 16 * 1024 * 1024;
+/// Longest `.gitattributes` that is read, in bytes, with those above and below it that bear on the
+/// same files.
+pub const ATTRIBUTES_LEN_MAX: u64 = 4 * 1024 * 1024;
 /// Most raw blobs that one walk reports; more of them tell nothing new.
 pub const RAW_BLOBS_MAX: usize = 100;
 /// Most strays that one walk reports.
@@ -100,10 +108,10 @@ pub struct RawBlob {
     pub len: u64,
 }
 
-/// What a walk found.
+/// What a walk, or one step of it, found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// Each file once.
+    /// Each file once, by its pointer.
     pub pointers: Vec<Found>,
     /// At most [`RAW_BLOBS_MAX`] raw blobs.
     pub raw_blobs: Vec<RawBlob>,
@@ -155,6 +163,77 @@ pub enum WalkError {
     /// A revision that is none.
     #[error("{0:?} names no commit or tree")]
     Revision(String),
+    /// The commits, or one tree of them, name too many paths.
+    #[error("the new commits name more than {max} paths")]
+    TooManyPaths {
+        /// The most there may be.
+        max: u64,
+    },
+    /// The paths are too long together.
+    #[error("the paths that the new commits name have more than {max} bytes")]
+    TooManyBytes {
+        /// The most there may be.
+        max: u64,
+    },
+    /// They name too many different files to remember.
+    #[error("the new commits name more than {max} different files")]
+    TooManyFiles {
+        /// The most there may be.
+        max: usize,
+    },
+    /// One commit, or all of them, expand to more than git may keep in memory.
+    #[error("git needs more than {} MiB of memory to look at the new commits", max >> 20)]
+    TooMuchMemory {
+        /// The most it may take, in bytes.
+        max: u64,
+    },
+    /// Too many merges change attributes.
+    #[error("more than {max} merges among the new commits change attributes")]
+    TooManyMerges {
+        /// The most there may be.
+        max: usize,
+    },
+    /// Looking at them takes too long.
+    #[error("looking at the new commits takes more than {} seconds", .max.as_secs())]
+    TooLong {
+        /// The longest it may take.
+        max: Duration,
+    },
+    /// A folder has too many entries.
+    #[error("tree {tree} has {len} bytes; more than {max} are not read", max = limits::TREE_LEN_MAX)]
+    TreeLen {
+        /// The tree.
+        tree: GitId,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// Folders are nested too deep.
+    #[error("tree {tree} is more than {max} folders deep", max = limits::TREE_DEPTH_MAX)]
+    TreeDepth {
+        /// The first folder that is too deep.
+        tree: GitId,
+    },
+    /// What is stored as a tree is none.
+    #[error("tree {tree} is malformed")]
+    Tree {
+        /// The tree.
+        tree: GitId,
+    },
+}
+
+impl WalkError {
+    /// Returns true if fewer commits at once may be let through.
+    pub fn is_too_much(&self) -> bool {
+        matches!(
+            self,
+            WalkError::TooManyPaths { .. }
+                | WalkError::TooManyBytes { .. }
+                | WalkError::TooManyFiles { .. }
+                | WalkError::TooManyMerges { .. }
+                | WalkError::TooMuchMemory { .. }
+                | WalkError::TooLong { .. }
+        )
+    }
 }
 
 /// Finds the media that everything reachable from `tips`, and not from `known`, names.
@@ -165,25 +244,55 @@ pub enum WalkError {
 ///
 /// # Errors
 ///
-/// [`WalkError`] when a tip is not here, a path or an attributes file cannot be used, or git fails.
+/// [`WalkError`] when a tip is not here, a path or an attributes file cannot be used, the commits expand
+/// to too much, or git fails.
 pub fn walk(git: &GitProgram, case: AttributeCase, tips: &[GitId], known: &Known) -> Result<Walked, WalkError> {
+    let mut all = Walked::default();
+    let mut seen = HashSet::new();
+    walk_each::<WalkError>(git, case, tips, known, WalkLimits::default(), &mut |walked| {
+        all.pointers.extend(walked.pointers.into_iter().filter(|found| seen.insert(found.pointer)));
+        all.raw_blobs.extend(walked.raw_blobs);
+        all.strays.extend(walked.strays);
+        match all.pointers.len() > limits::WALK_FILES_MAX {
+            true => Err(WalkError::TooManyFiles { max: limits::WALK_FILES_MAX }),
+            false => Ok(()),
+        }
+    })?;
+    all.strays.retain(|stray| !seen.contains(&stray.pointer));
+    Ok(all)
+}
+
+/// As [`walk`], handing on what is found as it is found: a file may come more than once, and as a stray
+/// before a path that makes it media, and memory does not grow with their number. The first error of `take` ends the walk.
+///
+/// # Errors
+///
+/// As for [`walk`], and whatever `take` says.
+pub fn walk_each<E: From<WalkError>>(
+    git: &GitProgram,
+    case: AttributeCase,
+    tips: &[GitId],
+    known: &Known,
+    limits: WalkLimits,
+    take: &mut dyn FnMut(Walked) -> Result<(), E>,
+) -> Result<(), E> {
     let git = as_committed(git);
-    let mut objects = Objects::start(&git)?;
+    let budget = Budget::new(limits);
+    let mut objects = Objects::start(&git, &budget)?;
     let tips = sort_tips(&mut objects, tips)?;
     let known = match known {
         Known::AllRefs => None,
         Known::Ids(ids) => Some(commits_here(&mut objects, ids)?),
     };
-    let mut walked = Collector::default();
-    let mut evaluator = Evaluator::new(objects, case);
+    let evaluator = Evaluator::new(objects, case);
+    let mut walking = Walking::new(&git, &budget, evaluator, take);
     for tree in tips.trees {
-        let candidates = list_tree(&git, &tree.to_string())?;
-        walked.take(evaluator.pointers(&tree.to_string(), candidates, false)?, tree)?;
+        walking.whole_tree(tree, tree)?;
     }
-    if !tips.commits.is_empty() {
-        walk_commits(&git, &mut evaluator, &tips.commits, known.as_deref(), &mut walked)?;
+    match tips.commits.is_empty() {
+        true => Ok(()),
+        false => walking.commits(&tips.commits, known.as_deref()),
     }
-    Ok(walked.finish())
 }
 
 /// Lists every pointer of the tree that `revision` names, by path.
@@ -195,10 +304,17 @@ pub fn pointers_in_tree(git: &GitProgram, case: AttributeCase, revision: &str) -
     let git = as_committed(git);
     let no_tree = || WalkError::Revision(revision.to_owned());
     let name = git.ask(["rev-parse", "--quiet", "--verify", "--end-of-options", &format!("{revision}^{{tree}}")])?;
-    let name = name.and_then(|name| GitId::parse(name.trim_ascii_end())).ok_or_else(no_tree)?.to_string();
-    let candidates = list_tree(&git, &name)?;
-    let evaluated = Evaluator::new(Objects::start(&git)?, case).pointers(&name, candidates, false)?;
-    evaluated.pointers.into_iter().map(|found| found.at(&name)).collect()
+    let tree = name.and_then(|name| GitId::parse(name.trim_ascii_end())).ok_or_else(no_tree)?;
+    let budget = Budget::new(WalkLimits::default());
+    let mut evaluator = Evaluator::new(Objects::start(&git, &budget)?, case);
+    let mut candidates = Vec::new();
+    let mut trees = Trees::default();
+    trees.prepare(&mut evaluator, &[tree], &budget)?;
+    trees.pointers::<WalkError>(&mut evaluator, tree, &budget, &mut |_, path, blob| {
+        candidates.push(Candidate { tree: Some(tree), path: path.into(), blob, before: None, is_own: false });
+        budget.take(path.len())
+    })?;
+    listed(&mut evaluator, candidates, &budget, &tree.to_string())
 }
 
 /// Lists every pointer of the index, by path; the attributes are those in the index.
@@ -207,11 +323,23 @@ pub fn pointers_in_tree(git: &GitProgram, case: AttributeCase, revision: &str) -
 ///
 /// [`WalkError`] when a path or an attributes file cannot be used, or git fails.
 pub fn pointers_in_index(git: &GitProgram, case: AttributeCase) -> Result<Vec<PointerAt>, WalkError> {
-    let listed = git.capture(["ls-files", "--stage", "-z", "--full-name", "--", ":/"])?;
-    let candidates = parse_listing(&listed, ListedAs::Index);
-    // `:path` names an entry of the index as `tree:path` names one of a tree.
-    let evaluated = Evaluator::new(Objects::start(git)?, case).pointers("", candidates, false)?;
-    evaluated.pointers.into_iter().map(|found| found.at("the index")).collect()
+    let listing = git.capture(["ls-files", "--stage", "-z", "--full-name", "--", ":/"])?;
+    let candidates = parse_index(&listing);
+    let budget = Budget::new(WalkLimits::default());
+    listed(&mut Evaluator::new(Objects::start(git, &budget)?, case), candidates, &budget, "the index")
+}
+
+fn listed(
+    evaluator: &mut Evaluator,
+    candidates: Vec<Candidate>,
+    budget: &Budget,
+    tree: &str,
+) -> Result<Vec<PointerAt>, WalkError> {
+    let found = evaluator.judge(candidates, budget)?.pointers.into_iter();
+    let at = found.map(|found| Ok(PointerAt { path: usable(found.path, tree)?, pointer: found.pointer }));
+    let mut all: Vec<PointerAt> = at.collect::<Result<_, WalkError>>()?;
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(all)
 }
 
 /// Replaced objects are one machine's view; refs name the objects as they are.
@@ -244,139 +372,16 @@ fn commits_here(objects: &mut Objects, ids: &[GitId]) -> Result<Vec<GitId>, Walk
     Ok(objects.info(&names)?.into_iter().flatten().map(|info| info.id).collect())
 }
 
-fn walk_commits(
-    git: &GitProgram,
-    evaluator: &mut Evaluator,
-    tips: &[GitId],
-    known: Option<&[GitId]>,
-    walked: &mut Collector,
-) -> Result<(), WalkError> {
-    let mut args = vec!["rev-list", "--stdin"];
-    if known.is_none() {
-        args.extend(["--not", "--all"]);
-    }
-    let mut list = git.pipe(args)?;
-    let mut to_list = list.take_stdin().expect("taken once");
-    let mut from_list = list.take_stdout().expect("taken once");
-    let mut diff = git.pipe(DIFF_TREE)?;
-    let mut to_diff = diff.take_stdin().expect("taken once");
-    let mut commits = ChangeReader::new(BufReader::with_capacity(64 * 1024, diff.take_stdout().expect("taken once")));
-    let wanted = tips.iter().map(|id| format!("{id}\n"));
-    let range: String = wanted.chain(known.into_iter().flatten().map(|id| format!("^{id}\n"))).collect();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            // Either failure shows in how the children end.
-            let _ = to_list.write_all(range.as_bytes());
-            drop(to_list);
-            let _ = std::io::copy(&mut from_list, &mut to_diff);
-        });
-        let result = evaluate_commits(git, evaluator, &mut commits, walked);
-        match result {
-            Ok(None) => list.finish().and_then(|()| diff.finish()).map_err(WalkError::from),
-            Ok(Some(error)) => {
-                let broken = diff.broken(error);
-                drop(list);
-                drop(diff);
-                Err(broken.into())
-            }
-            Err(error) => {
-                drop((list, diff));
-                Err(error)
-            }
-        }
-    })
-}
-
-const DIFF_TREE: [&str; 10] =
-    ["diff-tree", "--stdin", "-r", "-m", "--root", "--raw", "-z", "--no-renames", "--no-abbrev", "--always"];
-
-/// Looks at every commit; `Some` is what reading the stream of changes gave.
-fn evaluate_commits(
-    git: &GitProgram,
-    evaluator: &mut Evaluator,
-    commits: &mut ChangeReader<BufReader<std::process::ChildStdout>>,
-    walked: &mut Collector,
-) -> Result<Option<std::io::Error>, WalkError> {
-    loop {
-        let next = match commits.next_commit() {
-            Ok(Some(next)) => next,
-            Ok(None) => return Ok(None),
-            Err(error) => return Ok(Some(error)),
-        };
-        let name = next.commit.to_string();
-        let changed = next.changes.into_iter().map(|change| Candidate {
-            path: change.path,
-            blob: change.blob,
-            before: change.before,
-            is_own: change.is_own,
-        });
-        walked.take(evaluator.pointers(&name, changed.collect(), true)?, next.commit)?;
-        if next.changes_attributes {
-            let whole = list_tree(git, &name)?;
-            walked.take(evaluator.pointers(&name, whole, false)?, next.commit)?;
-        }
-    }
-}
-
-fn list_tree(git: &GitProgram, tree: &str) -> Result<Vec<Candidate>, WalkError> {
-    let listed = git.capture(["ls-tree", "-r", "-z", "--full-tree", tree])?;
-    Ok(parse_listing(&listed, ListedAs::Tree))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ListedAs {
-    /// `mode type id TAB path`.
-    Tree,
-    /// `mode id stage TAB path`.
-    Index,
-}
-
-fn parse_listing(listed: &[u8], form: ListedAs) -> Vec<Candidate> {
+/// Reads `mode id stage TAB path` entries.
+fn parse_index(listing: &[u8]) -> Vec<Candidate> {
     let parse = |line: &[u8]| {
         let tab = line.iter().position(|byte| *byte == b'\t')?;
-        let words: Vec<&[u8]> = line[..tab].split(|byte| *byte == b' ').collect();
-        let id = words.get(if form == ListedAs::Tree { 2 } else { 1 })?;
-        let blob = words[0].starts_with(b"100").then(|| GitId::parse(id))??;
-        Some(Candidate { path: line[tab + 1..].into(), blob, before: None, is_own: false })
+        let mut words = line[..tab].split(|byte| *byte == b' ');
+        let is_file = words.next()?.starts_with(b"100");
+        let blob = is_file.then(|| GitId::parse(words.next()?))??;
+        Some(Candidate { tree: None, path: line[tab + 1..].into(), blob, before: None, is_own: false })
     };
-    listed.split(|byte| *byte == 0).filter_map(parse).collect()
-}
-
-/// Puts the findings of many commits together, each file once.
-#[derive(Default)]
-struct Collector {
-    walked: Walked,
-    seen: HashSet<Pointer>,
-    seen_strays: HashSet<Pointer>,
-}
-
-impl Collector {
-    fn take(&mut self, evaluated: evaluate::Evaluated, commit: GitId) -> Result<(), WalkError> {
-        for found in evaluated.pointers {
-            if self.seen.insert(found.pointer) {
-                let path = usable(found.path, &commit.to_string())?;
-                self.walked.pointers.push(Found { pointer: found.pointer, path, commit, replaces: found.replaces });
-            }
-        }
-        for stray in evaluated.strays {
-            if self.walked.strays.len() < STRAYS_MAX && self.seen_strays.insert(stray.pointer) {
-                let path = usable(stray.path, &commit.to_string())?;
-                self.walked.strays.push(Found { pointer: stray.pointer, path, commit, replaces: None });
-            }
-        }
-        for raw in evaluated.raw_blobs {
-            if self.walked.raw_blobs.len() < RAW_BLOBS_MAX {
-                let path = usable(raw.path, &commit.to_string())?;
-                self.walked.raw_blobs.push(RawBlob { path, commit, blob: raw.blob, len: raw.len });
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Walked {
-        self.walked.strays.retain(|stray| !self.seen.contains(&stray.pointer));
-        self.walked
-    }
+    listing.split(|byte| *byte == 0).filter_map(parse).collect()
 }
 
 fn usable(path: BString, tree: &str) -> Result<RepoPath, WalkError> {

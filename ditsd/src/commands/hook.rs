@@ -47,7 +47,12 @@ pub fn run(command: &Command) -> ExitCode {
             eprintln!("error: the server could not check this push; its log says why");
             report.failure = Some(causes(error));
         }
-        error => eprintln!("error: the push cannot be checked\ncaused by: {}", causes(error)),
+        error => {
+            eprintln!("error: the push cannot be checked\ncaused by: {}", causes(error));
+            if matches!(error, CheckError::Walk(error) if error.is_too_much()) {
+                eprintln!("hint: push older commits first, a part of them at a time");
+            }
+        }
     }
     if let Some(path) = std::env::var_os(REPORT_VARIABLE)
         && let Err(error) = report.write(path.as_ref())

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use dits_core::hash::FileHash;
 use dits_core::repo::environment::Environment;
 use dits_core::repo::git_program::{GitError as ProgramError, GitProgram};
-use dits_core::repo::pointer_walk::{AttributeCase, GitId, Known, WalkError, walk};
+use dits_core::repo::pointer_walk::{AttributeCase, GitId, Known, WalkError, WalkLimits, walk_each};
 use dits_core::repo_path::RepoName;
 
 use crate::db::{Db, DbError};
 use crate::root::{Root, RootError};
-use crate::rules::push::{PushRefused, may_push};
+use crate::rules::push::PushRefused;
 
 /// What the server tells its hook.
 #[derive(Debug)]
@@ -81,12 +81,18 @@ pub fn check(hooked: &Hooked, environment: &Environment, updates: impl BufRead) 
         return Ok(());
     }
     let git = GitProgram::find(environment)?;
-    let walked = walk(&git, AttributeCase::Sensitive, &tips, &Known::AllRefs)?;
     let db = Db::open_existing(&Root::open(&hooked.root)?.meta())?;
     let repo = db.repo(&hooked.repo)?.ok_or_else(|| CheckError::NoRepo(hooked.repo.clone()))?;
-    let oids: Vec<FileHash> = walked.pointers.iter().map(|found| found.pointer.oid).collect();
-    let held = db.held(repo.key, &oids)?;
-    may_push(walked, &held).map_err(CheckError::Refused)
+    let mut push = PushRefused::default();
+    walk_each(&git, AttributeCase::Sensitive, &tips, &Known::AllRefs, WalkLimits::default(), &mut |walked| {
+        let oids: Vec<FileHash> = walked.pointers.iter().map(|found| found.pointer.oid).collect();
+        push.look_at(walked, &db.held(repo.key, &oids)?);
+        match push.is_full() {
+            true => Err(CheckError::Refused(std::mem::take(&mut push))),
+            false => Ok(()),
+        }
+    })?;
+    push.decide().map_err(CheckError::Refused)
 }
 
 /// Reads `<old> <new> <ref>` lines; a deletion has no new tip.

@@ -7,15 +7,17 @@
 use std::fmt;
 
 use dits_core::hash::FileHash;
-use dits_core::limits::RAW_BLOB_LEN_MAX;
+use dits_core::limits::{IDS_PER_MESSAGE_MAX, RAW_BLOB_LEN_MAX};
 use dits_core::repo::pointer_walk::{Found, RawBlob, Walked};
 
 use crate::db::Held;
 
 /// Most files that a refusal names one by one.
 const FILES_NAMED_MAX: usize = 20;
+/// Most files that a refusal remembers; of what comes after them nobody learns.
+const FILES_KEPT_MAX: usize = IDS_PER_MESSAGE_MAX;
 
-/// Why a push is refused. Its text is what the pushing user reads.
+/// What is in the way of a push, and so why it is refused. Its text is what the pushing user reads.
 #[derive(Debug, Default)]
 pub struct PushRefused {
     missing: Vec<Found>,
@@ -23,30 +25,38 @@ pub struct PushRefused {
     raw_blobs: Vec<RawBlob>,
 }
 
-/// Allows a push whose every pointer names a held file, and that has no media as plain blobs.
-///
-/// `held` has one answer for each pointer, in order.
-///
-/// # Errors
-///
-/// [`PushRefused`] names all that is in the way.
-pub fn may_push(walked: Walked, held: &[Option<Held>]) -> Result<(), PushRefused> {
-    assert_eq!(walked.pointers.len(), held.len(), "one answer for each pointer");
-    let mut refused = PushRefused { raw_blobs: walked.raw_blobs, ..PushRefused::default() };
-    for (found, held) in walked.pointers.into_iter().zip(held) {
-        match held {
-            None => refused.missing.push(found),
-            Some(held) if held.pointer != found.pointer => refused.wrong_size.push((found, held.pointer.size)),
-            Some(_) => {}
+impl PushRefused {
+    /// Looks at a part of what a push brings: every pointer must name a held file, and no media may be
+    /// plain blobs. `held` has one answer for each pointer, in order.
+    pub fn look_at(&mut self, walked: Walked, held: &[Option<Held>]) {
+        assert_eq!(walked.pointers.len(), held.len(), "one answer for each pointer");
+        self.raw_blobs.extend(walked.raw_blobs);
+        for (found, held) in walked.pointers.into_iter().zip(held) {
+            match held {
+                None => self.missing.push(found),
+                Some(held) if held.pointer != found.pointer => self.wrong_size.push((found, held.pointer.size)),
+                Some(_) => {}
+            }
         }
     }
-    match refused.missing.is_empty() && refused.wrong_size.is_empty() && refused.raw_blobs.is_empty() {
-        true => Ok(()),
-        false => Err(refused),
-    }
-}
 
-impl PushRefused {
+    /// Returns true once there is no need to look further.
+    pub fn is_full(&self) -> bool {
+        self.missing.len() + self.wrong_size.len() >= FILES_KEPT_MAX
+    }
+
+    /// Allows the push if nothing is in its way.
+    ///
+    /// # Errors
+    ///
+    /// [`PushRefused`] names all that is in the way.
+    pub fn decide(self) -> Result<(), PushRefused> {
+        match self.missing.is_empty() && self.wrong_size.is_empty() && self.raw_blobs.is_empty() {
+            true => Ok(()),
+            false => Err(self),
+        }
+    }
+
     /// The files that the repository lacks; a client that has them may upload them and push again.
     pub fn missing(&self) -> impl Iterator<Item = FileHash> {
         self.missing.iter().map(|found| found.pointer.oid)
@@ -121,6 +131,12 @@ mod tests {
     fn found(path: &str, size: u64) -> Found {
         let pointer = Pointer { oid: FileHash::of(path.as_bytes()), size };
         Found { pointer, path: RepoPath::new(path).unwrap(), commit: commit(), replaces: None }
+    }
+
+    fn may_push(walked: Walked, held: &[Option<Held>]) -> Result<(), PushRefused> {
+        let mut push = PushRefused::default();
+        push.look_at(walked, held);
+        push.decide()
     }
 
     fn held(path: &str, size: u64) -> Option<Held> {

@@ -1,17 +1,19 @@
-//! Which of a tree's files are pointers that count.
+//! Which files are pointers that count.
 //!
-//! **For:** the walk, which hands in the files of one commit at a time.
+//! **For:** the walk, which hands in files of many commits at a time.
 //!
 //! **May touch:** one `git cat-file`.
 //!
-//! **Must hold:** what is remembered between commits is bounded.
+//! **Must hold:** what is remembered between batches is bounded; git is asked a few questions
+//! a batch, however many commits it is of.
 
 use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::objects::{ObjectKind, Objects};
-use super::{ATTRIBUTES_LEN_MAX, GitId, PointerAt, WalkError, usable};
+use super::budget::Budget;
+use super::objects::{ObjectInfo, ObjectKind, Objects};
+use super::{ATTRIBUTES_LEN_MAX, GitId, WalkError};
 use crate::hash::FileHash;
 use crate::limits;
 use crate::pointer::Pointer;
@@ -19,27 +21,26 @@ use crate::repo::attributes::{ATTRIBUTES_FILE, AttributeCase, AttributesFile, Tr
 
 /// A file that may hold a pointer.
 pub(super) struct Candidate {
+    /// The commit or tree it is in; `None` is the index.
+    pub tree: Option<GitId>,
     pub path: BString,
     pub blob: GitId,
     pub before: Option<GitId>,
+    /// It was added by the commit, so that a large blob is that commit's doing.
     pub is_own: bool,
 }
 
 /// A pointer that counts.
 pub(super) struct FoundAt {
+    pub tree: Option<GitId>,
     pub path: BString,
     pub pointer: Pointer,
     pub replaces: Option<FileHash>,
 }
 
-impl FoundAt {
-    pub fn at(self, tree: &str) -> Result<PointerAt, WalkError> {
-        Ok(PointerAt { path: usable(self.path, tree)?, pointer: self.pointer })
-    }
-}
-
 /// A large blob that is none.
 pub(super) struct RawAt {
+    pub tree: Option<GitId>,
     pub path: BString,
     pub blob: GitId,
     pub len: u64,
@@ -54,8 +55,8 @@ pub(super) struct Evaluated {
 }
 
 /// What a blob is.
-#[derive(Clone, Copy)]
-enum Content {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
     Pointer(Pointer),
     Large(u64),
     Other,
@@ -67,65 +68,61 @@ pub(super) struct Evaluator {
     case: AttributeCase,
     contents: HashMap<GitId, Content>,
     attributes: HashMap<AttributesKey, TreeAttributes>,
+    attributes_len: u64,
 }
 
 /// The attributes files that bear on some paths, by folder.
 type AttributesKey = Vec<(BString, GitId)>;
 
 /// Blobs whose nature is remembered; beyond that it is asked again.
-const CONTENTS_MAX: usize = 1 << 20;
-/// Sets of attributes that are remembered.
-const ATTRIBUTES_MAX: usize = 64;
+const CONTENTS_MAX: usize = 1 << 18;
+/// Sets of attributes that are remembered, and the bytes of their files in all.
+const ATTRIBUTES_MAX: usize = 256;
+const ATTRIBUTES_KEPT_MAX: u64 = ATTRIBUTES_LEN_MAX;
 
 impl Evaluator {
     pub fn new(objects: Objects, case: AttributeCase) -> Evaluator {
-        Evaluator { objects, case, contents: HashMap::new(), attributes: HashMap::new() }
+        let (contents, attributes) = (HashMap::new(), HashMap::new());
+        Evaluator { objects, case, contents, attributes, attributes_len: 0 }
     }
 
-    /// Finds the pointers among `candidates`, files of the tree that `tree` names for git
-    /// (the empty name is the index); raw blobs and strays only where `with_raw`.
-    pub fn pointers(
-        &mut self,
-        tree: &str,
-        mut candidates: Vec<Candidate>,
-        with_raw: bool,
-    ) -> Result<Evaluated, WalkError> {
+    /// Git, to be asked about objects.
+    pub fn objects(&mut self) -> &mut Objects {
+        &mut self.objects
+    }
+
+    /// What a blob is, as far as it is remembered.
+    pub fn content(&self, blob: &GitId) -> Option<Content> {
+        self.contents.get(blob).copied()
+    }
+
+    /// Finds the pointers and the large blobs on our paths among `candidates`.
+    pub fn judge(&mut self, mut candidates: Vec<Candidate>, budget: &Budget) -> Result<Evaluated, WalkError> {
         self.learn(candidates.iter().map(|candidate| candidate.blob))?;
         candidates.retain(|candidate| match self.contents.get(&candidate.blob) {
             Some(Content::Pointer(_)) => true,
-            Some(Content::Large(_)) => with_raw && candidate.is_own,
+            Some(Content::Large(_)) => candidate.is_own,
             Some(Content::Other) | None => false,
         });
         let mut evaluated = Evaluated::default();
         if candidates.is_empty() {
             return Ok(evaluated);
         }
-        let key = self.attributes_of(tree, &candidates)?;
-        candidates.retain(|candidate| {
-            let attributes = self.attributes.get_mut(&key);
-            let is_ours = attributes.is_some_and(|attributes| attributes.is_ours(candidate.path.as_bstr()));
-            if let (false, true, Some(Content::Pointer(pointer))) =
-                (is_ours, with_raw && candidate.is_own, self.contents.get(&candidate.blob))
-            {
-                evaluated.strays.push(FoundAt { path: candidate.path.clone(), pointer: *pointer, replaces: None });
-            }
-            is_ours
-        });
-        let before = candidates.iter().filter_map(|candidate| candidate.before).collect::<Vec<_>>();
+        let candidates = self.only_ours(candidates, &mut evaluated.strays, budget)?;
         // Learning may forget what was learnt, so what these are is kept aside first.
         let contents: Vec<_> = candidates.iter().map(|candidate| self.contents[&candidate.blob]).collect();
-        self.learn(before)?;
+        self.learn(candidates.iter().filter_map(|candidate| candidate.before))?;
         for (candidate, content) in candidates.into_iter().zip(contents) {
-            let Candidate { path, blob, before, .. } = candidate;
+            let Candidate { tree, path, blob, before, .. } = candidate;
             match content {
                 Content::Pointer(pointer) => {
                     let replaces = before.and_then(|before| match self.contents.get(&before) {
                         Some(Content::Pointer(before)) => Some(before.oid),
                         _ => None,
                     });
-                    evaluated.pointers.push(FoundAt { path, pointer, replaces });
+                    evaluated.pointers.push(FoundAt { tree, path, pointer, replaces });
                 }
-                Content::Large(len) => evaluated.raw_blobs.push(RawAt { path, blob, len }),
+                Content::Large(len) => evaluated.raw_blobs.push(RawAt { tree, path, blob, len }),
                 Content::Other => {}
             }
         }
@@ -134,11 +131,14 @@ impl Evaluator {
 
     /// Learns what each blob is. One that is not here was promised by a remote, so that
     /// remote has it and what it names.
-    fn learn(&mut self, blobs: impl IntoIterator<Item = GitId>) -> Result<(), WalkError> {
+    pub fn learn(&mut self, blobs: impl IntoIterator<Item = GitId>) -> Result<(), WalkError> {
         if self.contents.len() > CONTENTS_MAX {
             self.contents.clear();
         }
         let unknown: HashSet<GitId> = blobs.into_iter().filter(|blob| !self.contents.contains_key(blob)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
         let unknown: Vec<GitId> = unknown.into_iter().collect();
         let names: Vec<BString> = unknown.iter().map(|blob| blob.to_string().into()).collect();
         let mut short = Vec::new();
@@ -164,45 +164,104 @@ impl Evaluator {
         })
     }
 
-    /// Makes sure that the attributes bearing on the candidates are loaded, and says which they are.
-    fn attributes_of(&mut self, tree: &str, candidates: &[Candidate]) -> Result<AttributesKey, WalkError> {
-        let folders: HashSet<&BStr> = candidates.iter().flat_map(|one| folders_above(one.path.as_bstr())).collect();
-        let mut folders: Vec<&BStr> = folders.into_iter().collect();
-        folders.sort_unstable();
-        let path_in = |folder: &BStr| match folder.is_empty() {
-            true => BString::from(ATTRIBUTES_FILE),
-            false => BString::from([folder.as_bytes(), b"/", ATTRIBUTES_FILE.as_bytes()].concat()),
-        };
-        let name_of = |folder: &&BStr| BString::from([tree.as_bytes(), b":", path_in(folder).as_slice()].concat());
-        let names: Vec<BString> = folders.iter().map(name_of).collect();
-        let mut key = Vec::new();
-        for (folder, info) in folders.iter().zip(self.objects.info(&names)?) {
-            let Some(info) = info.filter(|info| info.kind == ObjectKind::Blob) else { continue };
-            if info.len > ATTRIBUTES_LEN_MAX {
-                return Err(WalkError::AttributesLen { path: path_in(folder), tree: tree.to_owned(), len: info.len });
-            }
-            key.push((BString::from(*folder), info.id));
+    /// Keeps the candidates that have `filter=dits` in their own tree; pointers that a commit adds and that
+    /// have it not are strays.
+    fn only_ours(
+        &mut self,
+        candidates: Vec<Candidate>,
+        strays: &mut Vec<FoundAt>,
+        budget: &Budget,
+    ) -> Result<Vec<Candidate>, WalkError> {
+        let mut ours = Vec::new();
+        let mut keys = self.attributes_of(&candidates)?;
+        let mut by_tree: HashMap<Option<GitId>, Vec<Candidate>> = HashMap::new();
+        // Trees are judged in the order they came in, and so are the files of each.
+        let mut order = Vec::new();
+        for candidate in candidates {
+            let tree = candidate.tree;
+            by_tree.entry(tree).or_insert_with(|| {
+                order.push(tree);
+                Vec::new()
+            });
+            by_tree.entry(tree).and_modify(|of_tree| of_tree.push(candidate));
         }
-        if !self.attributes.contains_key(&key) {
-            if self.attributes.len() >= ATTRIBUTES_MAX {
-                self.attributes.clear();
+        for tree in order {
+            let key = keys.remove(&tree).unwrap_or_default();
+            self.load(&key)?;
+            let Some(attributes) = self.attributes.get_mut(&key) else { continue };
+            for candidate in by_tree.remove(&tree).into_iter().flatten() {
+                // A long list of patterns takes its time for each path.
+                budget.check_time()?;
+                if attributes.is_ours(candidate.path.as_bstr()) {
+                    ours.push(candidate);
+                } else if let (true, Some(Content::Pointer(pointer))) =
+                    (candidate.is_own, self.contents.get(&candidate.blob))
+                {
+                    let Candidate { tree, path, .. } = candidate;
+                    strays.push(FoundAt { tree, path, pointer: *pointer, replaces: None });
+                }
             }
-            let attributes = self.load(&key)?;
-            self.attributes.insert(key.clone(), attributes);
         }
-        Ok(key)
+        Ok(ours)
     }
 
-    fn load(&mut self, key: &AttributesKey) -> Result<TreeAttributes, WalkError> {
-        let names: Vec<BString> = key.iter().map(|(_, blob)| blob.to_string().into()).collect();
-        let mut files = Vec::new();
-        let mut folders = key.iter();
-        self.objects.contents(&names, |content| {
-            let (folder, _) = folders.next().expect("one answer for each name");
-            if let Some(content) = content {
-                files.push(AttributesFile { folder: folder.clone(), content: content.to_owned() });
+    /// Says which attributes files bear on the candidates of each tree, in two questions to git.
+    fn attributes_of(&mut self, candidates: &[Candidate]) -> Result<HashMap<Option<GitId>, AttributesKey>, WalkError> {
+        let folders =
+            candidates.iter().flat_map(|one| folders_above(one.path.as_bstr()).map(|above| (one.tree, above)));
+        let folders: HashSet<(Option<GitId>, &BStr)> = folders.collect();
+        let mut folders: Vec<_> = folders.into_iter().collect();
+        folders.sort_unstable();
+        // `:path` names an entry of the index as `tree:path` names one of a tree.
+        let name_of = |(tree, folder): &(Option<GitId>, &BStr)| {
+            let mut name = tree.map_or_else(BString::default, |tree| tree.to_string().into());
+            name.push(b':');
+            name.extend_from_slice(&attributes_in(folder));
+            name
+        };
+        let names: Vec<BString> = folders.iter().map(name_of).collect();
+        let mut keys: HashMap<Option<GitId>, AttributesKey> = HashMap::new();
+        let mut lens: HashMap<Option<GitId>, u64> = HashMap::new();
+        for ((tree, folder), info) in folders.into_iter().zip(self.objects.info(&names)?) {
+            // What a link of this name points to is its content for git too.
+            let Some(ObjectInfo { id, len, .. }) = info.filter(|info| info.kind == ObjectKind::Blob) else { continue };
+            let sum = lens.entry(tree).or_default();
+            *sum = sum.saturating_add(len);
+            if *sum > ATTRIBUTES_LEN_MAX {
+                let tree = tree.map_or_else(|| "the index".to_owned(), |tree| tree.to_string());
+                return Err(WalkError::AttributesLen { path: attributes_in(folder), tree, len: *sum });
             }
-        })?;
-        Ok(TreeAttributes::new(self.case, files))
+            keys.entry(tree).or_default().push((folder.into(), id));
+        }
+        Ok(keys)
+    }
+
+    /// Reads the attributes of these files unless they are remembered.
+    fn load(&mut self, key: &AttributesKey) -> Result<(), WalkError> {
+        if !self.attributes.contains_key(key) {
+            let names: Vec<BString> = key.iter().map(|(_, blob)| blob.to_string().into()).collect();
+            let mut files = Vec::new();
+            let mut folders = key.iter();
+            self.objects.contents(&names, |content| {
+                let (folder, _) = folders.next().expect("one answer for each name");
+                if let Some(content) = content {
+                    files.push(AttributesFile { folder: folder.clone(), content: content.to_owned() });
+                }
+            })?;
+            self.attributes_len += files.iter().map(|file| file.content.len() as u64).sum::<u64>();
+            if self.attributes.len() >= ATTRIBUTES_MAX || self.attributes_len > ATTRIBUTES_KEPT_MAX {
+                self.attributes.clear();
+                self.attributes_len = files.iter().map(|file| file.content.len() as u64).sum();
+            }
+            self.attributes.insert(key.clone(), TreeAttributes::new(self.case, files));
+        }
+        Ok(())
+    }
+}
+
+fn attributes_in(folder: &BStr) -> BString {
+    match folder.is_empty() {
+        true => BString::from(ATTRIBUTES_FILE),
+        false => BString::from([folder.as_bytes(), b"/", ATTRIBUTES_FILE.as_bytes()].concat()),
     }
 }

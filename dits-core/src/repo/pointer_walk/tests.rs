@@ -1,5 +1,7 @@
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::repo::environment::Environment;
@@ -304,4 +306,159 @@ fn a_sha256_repository_is_walked_too() {
     let repo = TestRepo { dir };
     let tip = repo.commit(&[(".gitattributes", "*.mov filter=dits\n"), ("a.mov", &pointer("a"))]);
     assert_eq!(repo.paths(&[tip], &[]), ["a.mov"]);
+}
+
+/// A tree of trees: `levels` folders deep, ten folders in each, all of them the same; at the
+/// bottom what `entry` says, a line for `git mktree`.
+fn bomb(repo: &TestRepo, levels: usize, entry: &str) -> String {
+    let make = |lines: &str| {
+        let mut command = Command::new("git");
+        command.current_dir(repo.dir.path()).args(["mktree"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("git runs");
+        child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("it ends");
+        String::from_utf8(output.stdout).expect("hex").trim_end().to_owned()
+    };
+    (0..levels).fold(make(entry), |below, _| {
+        make(&(0..10).map(|name| format!("040000 tree {below}\t{name}\n")).collect::<String>())
+    })
+}
+
+fn blob(repo: &TestRepo, content: &str) -> String {
+    std::fs::write(repo.dir.path().join("blob"), content).expect("written");
+    let id = repo.git(&["hash-object", "-w", "blob"]);
+    std::fs::remove_file(repo.dir.path().join("blob")).expect("removed");
+    id
+}
+
+fn commit_of(repo: &TestRepo, tree: &str, parents: &[GitId]) -> GitId {
+    let parents: Vec<String> = parents.iter().map(|parent| format!("-p{parent}")).collect();
+    let args = ["commit-tree", "-m", "x", tree].into_iter().chain(parents.iter().map(String::as_str));
+    GitId::parse(repo.git(&args.collect::<Vec<_>>()).as_bytes()).expect("an id")
+}
+
+fn walk_within(repo: &TestRepo, tip: GitId, known: &[GitId], limits: WalkLimits) -> Result<Vec<Walked>, WalkError> {
+    let mut all = Vec::new();
+    let known = Known::Ids(known.to_vec());
+    walk_each(&git_at(repo.dir.path()), AttributeCase::Sensitive, &[tip], &known, limits, &mut |walked| {
+        all.push(walked);
+        Ok::<_, WalkError>(())
+    })?;
+    Ok(all)
+}
+
+#[test]
+fn commits_that_expand_to_too_many_paths_are_refused() {
+    let repo = TestRepo::new();
+    let text = blob(&repo, "text");
+    let tip = commit_of(&repo, &bomb(&repo, 5, &format!("100644 blob {text}\ta.mov\n")), &[]);
+    let limits = WalkLimits { paths_max: 20_000, ..WalkLimits::default() };
+    let refused = walk_within(&repo, tip, &[], limits).expect_err("10^5 paths");
+    assert!(matches!(refused, WalkError::TooManyPaths { max: 20_000 }), "{refused}");
+    let limits = WalkLimits { bytes_max: 100_000, ..WalkLimits::default() };
+    let refused = walk_within(&repo, tip, &[], limits).expect_err("their names");
+    assert!(matches!(refused, WalkError::TooManyBytes { max: 100_000 }), "{refused}");
+    assert!(refused.is_too_much());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_commit_that_expands_to_more_than_fits_into_memory_is_refused() {
+    let repo = TestRepo::new();
+    let text = blob(&repo, "text");
+    let tip = commit_of(&repo, &bomb(&repo, 12, &format!("100644 blob {text}\ta.mov\n")), &[]);
+    let limits = WalkLimits { memory_max: 48 * 1024 * 1024, ..WalkLimits::default() };
+    let refused = walk_within(&repo, tip, &[], limits).expect_err("10^12 paths");
+    assert!(matches!(refused, WalkError::TooMuchMemory { .. }), "{refused}");
+}
+
+#[test]
+fn folders_that_expand_to_nothing_do_not_keep_git_busy_for_ever() {
+    let repo = TestRepo::new();
+    let tip = commit_of(&repo, &bomb(&repo, 12, ""), &[]);
+    let limits = WalkLimits { time_max: Duration::from_millis(300), ..WalkLimits::default() };
+    let started = Instant::now();
+    let refused = walk_within(&repo, tip, &[], limits).expect_err("10^12 empty folders");
+    assert!(matches!(refused, WalkError::TooLong { .. }), "{refused}");
+    assert!(started.elapsed() < Duration::from_secs(20), "its children were ended");
+}
+
+#[test]
+fn a_whole_tree_is_looked_at_without_expanding_it() {
+    let repo = TestRepo::new();
+    let text = blob(&repo, "text");
+    let inner = bomb(&repo, 12, &format!("100644 blob {text}\ta.mov\n"));
+    let attributes = blob(&repo, "*.mov filter=dits\n");
+    let media = blob(&repo, &pointer("media"));
+    let lines = |folder: &str| {
+        format!("100644 blob {attributes}\t.gitattributes\n100644 blob {media}\tb.mov\n040000 tree {folder}\tz\n")
+    };
+    let known = commit_of(&repo, &inner, &[]);
+    let harmless = bomb(&repo, 0, &lines(&inner));
+    assert_eq!(repo.paths(&[GitId::parse(harmless.as_bytes()).expect("an id")], &[]), ["b.mov"]);
+    let many = bomb(&repo, 12, &format!("100644 blob {media}\ta.mov\n"));
+    let tree = GitId::parse(bomb(&repo, 0, &lines(&many)).as_bytes()).expect("an id");
+    let refused = walk_within(&repo, tree, &[known], WalkLimits::default()).expect_err("10^12 pointers");
+    assert!(matches!(refused, WalkError::TooManyPaths { .. }), "{refused}");
+    assert!(pointers_in_tree(&git_at(repo.dir.path()), AttributeCase::Sensitive, &tree.to_string()).is_err());
+}
+
+#[test]
+fn folders_nested_deeper_than_any_path_are_refused() {
+    let repo = TestRepo::new();
+    let text = blob(&repo, "text");
+    let mut lines = String::new();
+    // One `git mktree` would have to be run for each level; `fast-import` makes them all at once.
+    let path = ["d"; crate::limits::TREE_DEPTH_MAX + 2].join("/");
+    lines.push_str("commit refs/heads/deep\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n");
+    lines.push_str(&format!("M 100644 {text} {path}/a.mov\n"));
+    fast_import(repo.dir.path(), &lines);
+    let tree = repo.id("deep^{tree}");
+    let refused = walk_within(&repo, tree, &[], WalkLimits::default()).expect_err("too deep");
+    assert!(matches!(refused, WalkError::TreeDepth { .. }), "{refused}");
+}
+
+fn fast_import(dir: &Path, stream: &str) {
+    let mut command = Command::new("git");
+    command.current_dir(dir).args(["fast-import", "--quiet", "--force"]).stdin(Stdio::piped());
+    let mut child = command.spawn().expect("git runs");
+    child.stdin.take().expect("piped").write_all(stream.as_bytes()).expect("written");
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_walk_hands_on_what_it_finds_and_ends_when_it_is_told_to() {
+    let repo = TestRepo::with_filter();
+    let tip = repo.commit(&[("a.mov", &pointer("a")), ("b.mov", &pointer("b"))]);
+    let git = git_at(repo.dir.path());
+    let known = Known::Ids(Vec::new());
+    let mut calls = 0;
+    let ended = walk_each(&git, AttributeCase::Sensitive, &[tip], &known, WalkLimits::default(), &mut |_| {
+        calls += 1;
+        Err(WalkError::Revision("enough".into()))
+    });
+    assert!(matches!(ended, Err(WalkError::Revision(_))));
+    assert_eq!(calls, 1);
+}
+
+#[test]
+fn an_octopus_and_a_merge_that_only_takes_a_side_are_walked() {
+    let repo = TestRepo::with_filter();
+    let base = repo.id("HEAD");
+    let mut sides = Vec::new();
+    for side in ["one", "two", "three"] {
+        repo.git(&["checkout", "-q", "-b", side, &base.to_string()]);
+        sides.push(repo.commit(&[(&format!("{side}.mov"), &pointer(side))]));
+    }
+    let large = "x".repeat(limits_raw() + 1);
+    let evil = [("evil.mov", pointer("evil")), ("raw.mov", large)];
+    for (path, content) in &evil {
+        std::fs::write(repo.dir.path().join(path), content).expect("written");
+    }
+    repo.git(&["add", "-A"]);
+    let tree = repo.git(&["write-tree"]);
+    let tip = commit_of(&repo, &tree, &sides);
+    let walked = repo.walk(&[tip], &[base]);
+    assert_eq!(names(&walked), ["evil.mov", "one.mov", "three.mov", "two.mov"]);
+    assert_eq!(walked.raw_blobs.len(), 1);
 }
