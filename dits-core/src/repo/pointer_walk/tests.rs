@@ -442,6 +442,27 @@ fn a_walk_hands_on_what_it_finds_and_ends_when_it_is_told_to() {
 }
 
 #[test]
+fn a_link_in_the_place_of_attributes_counts_for_us_as_it_counts_for_git() {
+    let repo = TestRepo::new();
+    let base = repo.commit(&[("a.mov", &pointer("a")), ("sub/b.mov", &pointer("b")), ("real", "*.mov filter=dits\n")]);
+    // Git never follows such a link; in a tree it takes the link's own text for attributes.
+    std::os::unix::fs::symlink("*.mov filter=dits", repo.dir.path().join(".gitattributes")).expect("linked");
+    std::os::unix::fs::symlink("../real", repo.dir.path().join("sub/.gitattributes")).expect("linked");
+    repo.git(&["add", "-A"]);
+    repo.git(&["commit", "-q", "-m", "links"]);
+    let ours = ["a.mov", "sub/b.mov"]
+        .into_iter()
+        .filter(|path| repo.git(&["check-attr", "--source=HEAD", "filter", "--", path]).ends_with("filter: dits"));
+    assert_eq!(repo.paths(&[repo.id("HEAD")], &[base]), ours.collect::<Vec<_>>());
+    let followed = TestRepo::new();
+    let base = followed.commit(&[("sub/b.mov", &pointer("b")), ("real", "*.mov filter=dits\n")]);
+    std::os::unix::fs::symlink("../real", followed.dir.path().join("sub/.gitattributes")).expect("linked");
+    followed.git(&["add", "-A"]);
+    followed.git(&["commit", "-q", "-m", "link"]);
+    assert!(followed.paths(&[followed.id("HEAD")], &[base]).is_empty(), "the link is not followed");
+}
+
+#[test]
 fn an_octopus_and_a_merge_that_only_takes_a_side_are_walked() {
     let repo = TestRepo::with_filter();
     let base = repo.id("HEAD");
