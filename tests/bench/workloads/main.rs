@@ -17,19 +17,21 @@ mod media;
 mod memory;
 mod push;
 mod tools;
+mod walk;
 
 use measure::Report;
 
 /// A bench that prints its own rows.
 type Workload = fn(&tools::Bench, &mut Report);
 
-const WORKLOADS: [(&str, Workload); 6] = [
+const WORKLOADS: [(&str, Workload); 7] = [
     ("add", add::run),
     ("memory", memory::run),
     ("growth", growth::run),
     ("clips", clips::run),
     ("compressible", compressible::run),
     ("push", push::run),
+    ("walk", walk::run),
 ];
 
 fn main() {
