@@ -221,6 +221,13 @@ async fn hostile_streams_are_refused_and_leave_nothing_behind() {
     let half = encoded(&[Frame::Put(good.clone())])[..30].to_vec();
     let mut unknown_kind = encoded(&[Frame::Put(good.clone())]);
     unknown_kind[5] = 77;
+    let contradicting = |len: u32| {
+        let mut put = encoded(&[Frame::Put(good.clone())]);
+        put[7..11].copy_from_slice(&len.to_le_bytes());
+        put
+    };
+    // The rest of what a client sends at once must not be in the way of the reason.
+    let much = [contradicting(5), vec![0; 3 * 1024 * 1024]].concat();
     let mut lying = encoded(&[Frame::Put(good.clone())]);
     lying[..4].copy_from_slice(&u32::MAX.to_le_bytes());
     for (what, bytes, code) in [
@@ -230,6 +237,11 @@ async fn hostile_streams_are_refused_and_leave_nothing_behind() {
         ("half an item", half, RefusalCode::BAD_FRAME),
         ("no end", encoded(&[Frame::Put(good.clone())]), RefusalCode::BAD_FRAME),
         ("an unknown kind", unknown_kind, RefusalCode::BAD_FRAME),
+        ("raw, and longer than it says", contradicting(5), RefusalCode::BAD_FRAME),
+        ("raw, and shorter than it says", contradicting(5000), RefusalCode::BAD_FRAME),
+        ("raw, and of no length", contradicting(0), RefusalCode::BAD_FRAME),
+        ("raw, and longer than any", contradicting(u32::MAX), RefusalCode::BAD_FRAME),
+        ("a contradiction with much behind it", much, RefusalCode::BAD_FRAME),
         ("a lying length", lying, RefusalCode::BAD_FRAME),
         ("an unknown type", vec![1, 0, 0, 0, 99], RefusalCode::BAD_FRAME),
         ("a question on an upload", encoded(&[Frame::Get(vec![good.id])]), RefusalCode::BAD_FRAME),
