@@ -178,6 +178,16 @@ impl Store {
         lock(&self.known).with_index(&self.layout, |index| index.has_damage())
     }
 
+    /// Lists the items of which readers found a copy damaged, whether or not there is another one. `None` if
+    /// they are more than `count_max`, or if it cannot be told which they are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn damaged_items(&self, count_max: usize) -> Result<Option<Vec<ItemId>>, StoreError> {
+        self.find_damaged(count_max)
+    }
+
     /// Puts the plain bytes of the item into `plain`, checked against its id.
     ///
     /// # Errors

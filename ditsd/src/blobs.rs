@@ -7,6 +7,8 @@
 //! **Must hold:** an item is present in a repository only if a pack of its domain holds it,
 //! or its own client sent the bytes while another repository's pack held them already.
 
+mod whole;
+
 use std::sync::Arc;
 
 use dits_core::item::ItemId;
@@ -43,10 +45,18 @@ impl Blobs {
     ///
     /// [`StoreError`] for a store that cannot be used.
     pub fn open(root: &Root, db: Arc<Db>) -> Result<Blobs, StoreError> {
-        let dir = root.store();
-        let index = dir.join("index.sqlite");
-        let store = Store::open(StoreOptions { dir, index, sharing: Sharing::Machine })?;
+        let store = Store::open(options(root))?;
         Ok(Blobs { store: Arc::new(store), db })
+    }
+
+    /// Opens the store of a server root to read it; `None` where nothing was ever stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] for a store that cannot be used.
+    pub fn open_existing(root: &Root, db: Arc<Db>) -> Result<Option<Blobs>, StoreError> {
+        let store = Store::open_existing(options(root))?;
+        Ok(store.map(|store| Blobs { store: Arc::new(store), db }))
     }
 
     /// The store. What it holds of other domains is none of a repository's business.
@@ -86,6 +96,12 @@ impl Blobs {
         }
         Ok(())
     }
+}
+
+fn options(root: &Root) -> StoreOptions {
+    let dir = root.store();
+    let index = dir.join("index.sqlite");
+    StoreOptions { dir, index, sharing: Sharing::Machine }
 }
 
 impl Presence for Blobs {

@@ -137,6 +137,50 @@ fn a_file_is_held_with_a_receipt_once_proven() {
 }
 
 #[test]
+fn what_a_disk_damaged_is_asked_for_again_and_mended() {
+    let hosted = Hosted::new();
+    let media = Media::new(1);
+    hosted.bring("film", &media);
+    let tree = hosted.work_tree("film");
+    commit(&tree, ".gitattributes", TRACKED);
+    commit(&tree, "a.mov", &media.text());
+    flip_in_packs(&hosted.root().join("store"), &media.chunks[1]);
+    let mut client = hosted.client("film");
+    let chunk = media.chunk_ids()[1];
+    hosted.runtime.block_on(async {
+        assert!(client.is_held(&media).await, "nobody has read it since");
+        assert_eq!(client.download(&[chunk]).await.unwrap(), [Frame::Absent(chunk)]);
+        assert!(!client.is_held(&media).await);
+        let outcome = client.prove(media.manifest_hash()).await.unwrap();
+        let prove_result::Outcome::Missing(missing) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(missing.items[0].hashes, bytes(&chunk.hash));
+    });
+    let refused = git(&tree, &["push", "origin", "main"]);
+    assert!(!refused.status.success() && stderr(&refused).contains("needs media that this server lacks"));
+    hosted.bring("film", &media);
+    hosted.runtime.block_on(async {
+        assert!(client.is_held(&media).await);
+        let answers = client.download(&[chunk]).await.unwrap();
+        assert!(matches!(&answers[..], [Frame::Item(item)] if item.id == chunk), "{answers:?}");
+    });
+    git_ok(&tree, &["push", "--quiet", "origin", "main"]);
+}
+
+/// Changes a byte of `content` where packs hold it as it is.
+fn flip_in_packs(store: &std::path::Path, content: &[u8]) {
+    let entries = ["open", "packs"].into_iter().filter_map(|dir| std::fs::read_dir(store.join(dir)).ok());
+    for entry in entries.flatten() {
+        let path = entry.unwrap().path();
+        let mut pack = std::fs::read(&path).unwrap();
+        if let Some(at) = pack.windows(content.len()).position(|window| window == content) {
+            pack[at + content.len() / 2] ^= 1;
+            return std::fs::write(path, pack).unwrap();
+        }
+    }
+    panic!("no pack holds it");
+}
+
+#[test]
 fn a_manifest_whose_content_is_another_file_is_refused() {
     let hosted = Hosted::new();
     let (good, other) = (Media::new(1), Media::new(5));

@@ -197,6 +197,26 @@ impl Store {
         let _ = lock(&self.known).with_index(&self.layout, |index| index.note_damage(place, is_damaged));
     }
 
+    pub(super) fn find_damaged(&self, count_max: usize) -> Result<Option<Vec<ItemId>>, StoreError> {
+        let places = lock(&self.known).with_index(&self.layout, |index| index.damaged_places(count_max + 1))?;
+        if places.len() > count_max {
+            return Ok(None);
+        }
+        let mut ids = Vec::with_capacity(places.len());
+        for place in places {
+            match self.handle(place.pack_no)? {
+                Handle::Gone => {}
+                Handle::Unusable(..) => return Ok(None),
+                Handle::Pack(pack) => match pack.entry(place.entry_no) {
+                    Ok(Some(entry)) => ids.push(entry.id),
+                    Ok(None) => {}
+                    Err(_) => return Ok(None),
+                },
+            }
+        }
+        Ok(Some(ids))
+    }
+
     pub(super) fn forget_manifest(&self, oid: &FileHash, manifest: &ManifestHash) {
         let Ok(places) = lock(&self.known).with_index(&self.layout, |index| index.manifest_places(oid)) else { return };
         for place in places {

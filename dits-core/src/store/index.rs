@@ -336,6 +336,16 @@ impl Index {
         self.wrap(|| self.connection.prepare_cached("SELECT 1 FROM damaged")?.exists([]))
     }
 
+    /// The places that readers found damaged, at most `count_max` of them.
+    pub fn damaged_places(&self, count_max: usize) -> Result<Vec<Place>, StoreError> {
+        self.wrap(|| {
+            let mut statement = self.connection.prepare_cached("SELECT pack, entry FROM damaged LIMIT ?1")?;
+            let read =
+                |row: &rusqlite::Row<'_>| Ok(Place { pack_no: row.get(0)?, entry_no: row.get(1)?, is_damaged: true });
+            statement.query_map([count_max as i64], read)?.collect()
+        })
+    }
+
     /// Returns true if the tables are what SQLite expects of them.
     pub fn is_sound(&self) -> bool {
         let check = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));

@@ -4,7 +4,7 @@
 //!
 //! **Must hold:**
 //! - a file is held, and its manifest given out, only once its content was proven in that
-//!   very repository;
+//!   very repository, and as long as no part of it is known to be damaged;
 //! - what is answered as present is leased first.
 
 use bytes::Bytes;
@@ -29,7 +29,8 @@ impl Shared {
             held: held.is_some(),
             receipt: held.map(|held| self.receipt(&repo, &held)),
         };
-        let files = self.db.held(repo.key, &oids)?.into_iter().map(state).collect();
+        let held = self.blobs.only_whole(repo.domain(), self.db.held(repo.key, &oids)?)?;
+        let files = held.into_iter().map(state).collect();
         Ok(proto::HeldReply { files })
     }
 

@@ -138,7 +138,7 @@ impl Shared {
         manifest: Option<&Manifest>,
     ) -> Result<Option<Held>, CallError> {
         let Some(manifest) = manifest else { return Ok(None) };
-        let held = self.db.held(repo.key, &[manifest.pointer().oid])?;
+        let held = self.blobs.only_whole(repo.domain(), self.db.held(repo.key, &[manifest.pointer().oid])?)?;
         Ok(held.into_iter().flatten().find(|held| held.manifest == hash))
     }
 
@@ -211,8 +211,9 @@ fn answer(error: ProveError) -> Result<prove_result::Outcome, CallError> {
         ProveError::Missing(items) => Ok(missing(&items)),
         ProveError::Outline(OutlineError::Read(ReadError::Missing(item))) => Ok(missing(&[item])),
         ProveError::Outline(OutlineError::Read(ReadError::Damaged { id, path })) => {
+            // It is noted as damaged now, so that what the client sends takes its place.
             tracing::error!(%id, path = %path.display(), "an item is damaged");
-            Ok(prove_result::Outcome::Refused(format!("{id} is damaged on the server")))
+            Ok(missing(&[id]))
         }
         ProveError::Outline(OutlineError::Read(ReadError::Store(error))) | ProveError::Store(error) => {
             Err(BlobError::from(error).into())

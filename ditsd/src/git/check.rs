@@ -3,13 +3,14 @@
 //! **For:** every push, whatever client it comes from.
 //!
 //! **May touch:** the repository that git is in, its quarantine included, read only; the
-//! database, read only; the report that it leaves for the server.
+//! database and the store, read only; the report that it leaves for the server.
 //!
 //! **Must hold:** refs move only after every pointer that they newly reach was found to be
-//! held. What cannot be checked is refused.
+//! held, and not known to be damaged. What cannot be checked is refused.
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dits_core::hash::FileHash;
 use dits_core::repo::environment::Environment;
@@ -17,6 +18,7 @@ use dits_core::repo::git_program::{GitError as ProgramError, GitProgram};
 use dits_core::repo::pointer_walk::{AttributeCase, GitId, Known, WalkError, WalkLimits, walk_each};
 use dits_core::repo_path::RepoName;
 
+use crate::blobs::{BlobError, Blobs};
 use crate::db::{Db, DbError};
 use crate::root::{Root, RootError};
 use crate::rules::push::PushRefused;
@@ -57,6 +59,9 @@ pub enum CheckError {
     /// The database cannot be asked.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The store cannot be asked.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
 }
 
 impl CheckError {
@@ -65,7 +70,7 @@ impl CheckError {
         match self {
             CheckError::Refused(_) | CheckError::Walk(_) | CheckError::NoRepo(_) => false,
             CheckError::Input(_) | CheckError::Line => true,
-            CheckError::Program(_) | CheckError::Root(_) | CheckError::Db(_) => true,
+            CheckError::Program(_) | CheckError::Root(_) | CheckError::Db(_) | CheckError::Blobs(_) => true,
         }
     }
 }
@@ -81,12 +86,19 @@ pub fn check(hooked: &Hooked, environment: &Environment, updates: impl BufRead) 
         return Ok(());
     }
     let git = GitProgram::find(environment)?;
-    let db = Db::open_existing(&Root::open(&hooked.root)?.meta())?;
+    let root = Root::open(&hooked.root)?;
+    let db = Arc::new(Db::open_existing(&root.meta())?);
+    let blobs = Blobs::open_existing(&root, db.clone()).map_err(BlobError::from)?;
     let repo = db.repo(&hooked.repo)?.ok_or_else(|| CheckError::NoRepo(hooked.repo.clone()))?;
     let mut push = PushRefused::default();
     walk_each(&git, AttributeCase::Sensitive, &tips, &Known::AllRefs, WalkLimits::default(), &mut |walked| {
         let oids: Vec<FileHash> = walked.pointers.iter().map(|found| found.pointer.oid).collect();
-        push.look_at(walked, &db.held(repo.key, &oids)?);
+        let held = db.held(repo.key, &oids)?;
+        let held = match &blobs {
+            Some(blobs) => blobs.only_whole(repo.domain(), held)?,
+            None => held,
+        };
+        push.look_at(walked, &held);
         match push.is_full() {
             true => Err(CheckError::Refused(std::mem::take(&mut push))),
             false => Ok(()),

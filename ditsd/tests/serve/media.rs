@@ -96,6 +96,23 @@ impl Client {
         Err(tonic::Status::unknown("the data call ended without a word"))
     }
 
+    /// Asks for items over the control plane's own connection; gives every answer.
+    pub async fn download(&mut self, ids: &[ItemId]) -> Result<Vec<Frame>, tonic::Status> {
+        let open = proto::OpenDataRequest { repo: self.repo.clone(), direction: proto::Direction::Download.into() };
+        let parts = [data_request::Part::Open(open), frame(&Frame::Get(ids.to_vec()))];
+        let requests: Vec<_> = parts.into_iter().map(|part| proto::DataRequest { part: Some(part) }).collect();
+        let mut replies = self.control.data(tokio_stream::iter(requests)).await?.into_inner();
+        let mut reader = FrameReader::new();
+        let mut frames = Vec::new();
+        while let Some(reply) = replies.message().await? {
+            reader.push(reply.frames);
+            while let Some(frame) = reader.next_frame().unwrap() {
+                frames.push(frame);
+            }
+        }
+        Ok(frames)
+    }
+
     pub async fn prove(&mut self, manifest: ManifestHash) -> Result<prove_result::Outcome, tonic::Status> {
         let manifest = proto::ManifestToProve { manifest: bytes(manifest.as_bytes()), base_oid: Bytes::new() };
         let request = proto::ProveRequest { repo: self.repo.clone(), lease: Bytes::new(), manifests: vec![manifest] };
