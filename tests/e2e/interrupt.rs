@@ -2,11 +2,11 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use dits_core::pointer::Pointer;
 use dits_core::steps::Step;
 use dits_tests::media::{MIB, noise};
+use dits_tests::processes::until;
 use dits_tests::repo::bytes_below;
 use dits_tests::{Done, Repo, Server, World};
 
@@ -66,7 +66,7 @@ fn a_push_to_a_server_that_is_interrupted_moves_no_ref_and_goes_on() {
     let head = repo.commit("a take");
     let store = server.root().join("store");
     let push = repo.call(&["push", "-q"]).start();
-    until(|| bytes_below(&store) > 2 * MIB as u64);
+    until("an upload", || bytes_below(&store) > 2 * MIB as u64);
     let push = push.interrupt();
     was_interrupted(&push);
     is_tidy(&repo);
@@ -139,13 +139,5 @@ fn a_pull_that_is_interrupted_leaves_pointers_and_goes_on() {
 fn is_whole_or_absent(path: &Path, content: &[u8]) {
     if let Ok(found) = std::fs::read(path) {
         assert!(found == content || Pointer::parse(&found).is_some(), "{} bytes of a file", found.len());
-    }
-}
-
-fn until(is_so: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < Duration::from_secs(60), "it has not happened for a minute");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use dits_tests::World;
 use dits_tests::media::{MIB, noise};
+use dits_tests::processes::{is_running, until};
 use rustix::process::{Pid, Signal};
 
 #[test]
@@ -33,6 +34,8 @@ fn the_quickstart_versions_given_files_and_leaves_a_server() {
     let pid = fs::read_to_string(top.join("server.pid")).unwrap_or_default();
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
     let is_left_running = pid.is_some_and(|pid| rustix::process::kill_process(pid, Signal::TERM).is_ok());
+    // It writes into the world's folder until it has ended.
+    pid.into_iter().for_each(|pid| until("the end of the server", || !is_running(pid)));
     done.ok();
     assert!(is_left_running, "{}", done.story());
     assert_eq!(done.out().matches("bit for bit").count(), 2, "{}", done.story());

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
+
+use crate::processes;
 
 /// No call of a test takes this long unless it hangs.
 const TIME_MAX: Duration = Duration::from_secs(240);
@@ -156,32 +158,11 @@ impl Running {
 
 /// What of a process group is still running once its leader has ended, given time to end.
 fn still_there(group: Pid) -> Vec<String> {
-    let since = Instant::now();
-    loop {
-        // Asking costs nothing where nobody is left, which is how it should be.
-        let left = match rustix::process::test_kill_process_group(group) {
-            Ok(()) => members(group),
-            Err(_) => Vec::new(),
-        };
-        if left.is_empty() || since.elapsed() >= ENDING_TIME_MAX {
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-            return left;
-        }
-        thread::sleep(Duration::from_millis(1));
+    let left = processes::ending_of(group, ENDING_TIME_MAX);
+    if !left.is_empty() {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
-}
-
-/// The running processes of a group, as the kernel describes them.
-fn members(group: Pid) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
-    let is_member = |stat: &String| {
-        // Behind the name, which may hold anything: state, parent, group.
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let (state, group_id) = (fields.next(), fields.nth(1));
-        !matches!(state, Some("Z" | "X") | None) && group_id == Some(&group.as_raw_nonzero().to_string())
-    };
-    stats.filter(is_member).collect()
+    left
 }
 
 impl Done {

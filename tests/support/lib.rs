@@ -15,6 +15,7 @@
 pub mod call;
 pub mod media;
 pub mod needs;
+pub mod processes;
 pub mod programs;
 pub mod repo;
 pub mod server;
