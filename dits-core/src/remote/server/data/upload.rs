@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{Carrier, ROOM, StreamError};
 use crate::item::ItemId;
@@ -33,6 +33,7 @@ struct Session {
     room: Arc<Semaphore>,
     items: mpsc::Sender<Waiting>,
     streams: JoinSet<Result<(), StreamError>>,
+    failure: Option<StreamError>,
     given: Vec<ItemId>,
 }
 
@@ -85,14 +86,19 @@ impl ServerRemote {
         let waiting = Arc::new(Mutex::new(waiting));
         let mut streams = JoinSet::new();
         for _ in 0..carrier.stream_count() {
-            streams.spawn_on(send_all(carrier.clone(), Arc::clone(&waiting)), self.runtime.handle());
+            let (carrier, waiting) = (carrier.clone(), Arc::clone(&waiting));
+            let sending = async move { carrier.guard(send_all(&carrier, &waiting)).await };
+            streams.spawn_on(sending, self.runtime.handle());
         }
-        Session { room: Arc::new(Semaphore::new(ROOM)), items, streams, given: Vec::new() }
+        Session { room: Arc::new(Semaphore::new(ROOM)), items, streams, failure: None, given: Vec::new() }
     }
 
-    /// Hands an item to whichever stream is free; false once the streams have failed.
+    /// Hands an item to whichever stream is free; false once a stream has failed.
     fn give(&self, session: &mut Session, item: StoredItem) -> bool {
         session.given.push(item.id);
+        if session.has_failed() {
+            return false;
+        }
         let len = u32::try_from(item.bytes.len()).expect("an item's length was bounded when it was stored");
         let room = self.runtime.block_on(session.room.clone().acquire_many_owned(len));
         let room = room.expect("the room is never closed");
@@ -102,29 +108,35 @@ impl ServerRemote {
 }
 
 impl Session {
+    /// Looks whether a stream has failed, though others may still wait for something to send.
+    fn has_failed(&mut self) -> bool {
+        while let Some(ended) = self.streams.try_join_next() {
+            self.failure = self.failure.take().or_else(|| outcome(ended).err());
+        }
+        self.failure.is_some()
+    }
+
     /// Waits for every stream; the first failure ends the others.
     async fn end(self) -> Result<(), StreamError> {
-        let Session { items, mut streams, .. } = self;
+        let Session { items, mut streams, failure, .. } = self;
         drop(items);
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         while let Some(ended) = streams.join_next().await {
-            // A panic in a stream is a broken promise of this module; it is not hidden.
-            ended.map_err(|_| StreamError::Link(LinkError::Gone))??;
+            outcome(ended)?;
         }
         Ok(())
     }
 }
 
-/// One stream: takes items until there are no more, then waits for the server's word.
-async fn send_all(carrier: Carrier, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) -> Result<(), StreamError> {
-    let sent = carrier.guard(send_on(&carrier, &waiting)).await;
-    if sent.is_err() {
-        // Whoever hands out items must hear of it, though other streams may still wait.
-        waiting.lock().await.close();
-    }
-    sent
+fn outcome(ended: Result<Result<(), StreamError>, JoinError>) -> Result<(), StreamError> {
+    // A panic in a stream is a broken promise of this module; it is not hidden.
+    ended.map_err(|_| StreamError::Link(LinkError::Gone))?
 }
 
-async fn send_on(carrier: &Carrier, waiting: &Mutex<mpsc::Receiver<Waiting>>) -> Result<(), StreamError> {
+/// One stream: takes items until there are no more, then waits for the server's word.
+async fn send_all(carrier: &Carrier, waiting: &Mutex<mpsc::Receiver<Waiting>>) -> Result<(), StreamError> {
     let Some(mut next) = take(waiting).await else { return Ok(()) };
     let (mut leaving, mut arriving) = carrier.open().await?;
     let sending = async move {
