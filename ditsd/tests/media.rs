@@ -349,3 +349,25 @@ fn a_pointer_with_a_wrong_size_is_refused() {
     assert!(!refused.status.success());
     assert!(stderr(&refused).contains("is not a pointer that Dits made"), "{}", stderr(&refused));
 }
+
+#[test]
+fn many_manifests_are_proven_with_one_question_and_answered_one_by_one_in_order() {
+    let hosted = Hosted::new();
+    let mut client = hosted.client("film");
+    // More than are recorded together, with one in the middle that cannot be proven.
+    let all: Vec<Media> = (0..300_u32).map(Media::numbered).collect();
+    let lacking = 130;
+    let sent = all.iter().enumerate().filter(|(number, _)| *number != lacking).map(|(_, media)| media);
+    let items: Vec<_> = sent.flat_map(|media| media.items()).chain([all[lacking].manifest_item()]).collect();
+    let stored = hosted.runtime.block_on(client.upload(&items)).unwrap();
+    assert!(matches!(stored, Frame::Stored { .. }), "{stored:?}");
+    let manifests: Vec<_> = all.iter().map(Media::manifest_hash).collect();
+    let results = hosted.runtime.block_on(client.prove_all(&manifests));
+    assert_eq!(results.len(), all.len());
+    for (number, (result, media)) in results.iter().zip(&all).enumerate() {
+        assert_eq!(result.manifest, bytes(media.manifest_hash().as_bytes()), "{number}");
+        let is_held = matches!(result.outcome, Some(prove_result::Outcome::Held(_)));
+        assert_eq!(is_held, number != lacking, "{number}: {:?}", result.outcome);
+        assert_eq!(hosted.runtime.block_on(client.is_held(media)), number != lacking, "{number}");
+    }
+}

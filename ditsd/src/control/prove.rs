@@ -7,6 +7,7 @@
 //!   repository's content by naming its chunks;
 //! - the items, and then the row, are on stable storage before the answer goes out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,6 @@ use dits_core::limits;
 use dits_core::manifest::Manifest;
 use dits_core::operations::OutlineError;
 use dits_core::operations::verify::{self, ProveError};
-use dits_core::pointer::Pointer;
 use dits_core::remote::proto::{self, prove_reply, prove_result};
 use dits_core::steps::{self, Step};
 use dits_core::store::ReadError;
@@ -35,6 +35,11 @@ use crate::rules::ids;
 /// How often a client that waits hears that work goes on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Manifests, and bytes of content, after which what was proven is recorded: that waits for the
+/// disk several times, and the next version of a file starts from the one that is recorded.
+const TOGETHER_MAX: usize = 256;
+const TOGETHER_LEN_MAX: u64 = 8 * 1024 * 1024;
+
 type Reply = Result<proto::ProveReply, Status>;
 
 /// One manifest to prove.
@@ -43,7 +48,7 @@ struct Task {
     base_oid: Option<FileHash>,
 }
 
-/// Proves manifests one after another, telling of each.
+/// Proves manifests one after another, a few at a time, telling of each.
 pub(super) async fn prove(control: &Control, request: proto::ProveRequest) -> Result<ReceiverStream<Reply>, CallError> {
     let tasks = parse(&request)?;
     let name = name(&request.repo)?;
@@ -77,21 +82,33 @@ async fn prove_all(
     replies: &mpsc::Sender<Reply>,
 ) {
     let repo = Arc::new(repo);
-    for task in tasks {
+    let mut tasks = VecDeque::from(tasks);
+    while !tasks.is_empty() {
         let permit = control.shared.proofs.clone().acquire_owned().await.expect("the semaphore is never closed");
         let repo = repo.clone();
         // The permit goes with the work: a client that goes away does not stop a thread.
-        let result = control.blocking(move |shared| {
+        let proved = control.blocking(move |shared| {
             let _permit = permit;
-            shared.prove(&repo, &task)
+            let results = shared.prove_together(&repo, &mut tasks)?;
+            Ok((results, tasks))
         });
-        let reply = result.await.map(|(result, bytes)| {
+        let results = match proved.await {
+            Ok((results, rest)) => {
+                tasks = rest;
+                results
+            }
+            Err(error) => {
+                // A client that is gone needs no answer.
+                let _ = replies.send(Err(Status::from(error))).await;
+                return;
+            }
+        };
+        for (result, bytes) in results {
             proven.fetch_add(bytes, Ordering::Relaxed);
-            proto::ProveReply { event: Some(prove_reply::Event::Result(result)) }
-        });
-        let is_last = reply.is_err();
-        if replies.send(reply.map_err(Status::from)).await.is_err() || is_last {
-            return;
+            let event = Some(prove_reply::Event::Result(result));
+            if replies.send(Ok(proto::ProveReply { event })).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -108,15 +125,37 @@ async fn tell_progress(proven: &AtomicU64, replies: &mpsc::Sender<Reply>) {
 }
 
 impl Shared {
-    /// Proves one manifest; gives the answer, and the bytes of content that were proven.
-    fn prove(&self, repo: &RepoRow, task: &Task) -> Result<(proto::ProveResult, u64), CallError> {
-        let manifest = self.read_manifest(repo, task.manifest)?;
-        let outcome = match self.already_held(repo, task.manifest, manifest.as_ref())? {
-            Some(held) => prove_result::Outcome::Held(self.receipt(repo, &held)),
-            None => self.prove_now(repo, task, manifest.as_ref())?,
-        };
-        let bytes = manifest.map_or(0, |manifest| manifest.pointer().size);
-        Ok((proto::ProveResult { manifest: copy(task.manifest.as_bytes()), outcome: Some(outcome) }, bytes))
+    /// Proves the next few manifests and records them together; gives the answers, and the
+    /// bytes of content that each is about.
+    fn prove_together(
+        &self,
+        repo: &RepoRow,
+        tasks: &mut VecDeque<Task>,
+    ) -> Result<Vec<(proto::ProveResult, u64)>, CallError> {
+        let (mut answers, mut proven, mut len) = (Vec::new(), Vec::new(), 0_u64);
+        while let Some(task) = tasks.pop_front() {
+            let manifest = self.read_manifest(repo, task.manifest)?;
+            let bytes = manifest.as_ref().map_or(0, |manifest| manifest.pointer().size);
+            let outcome = match self.already_held(repo, task.manifest, manifest.as_ref())? {
+                Some(held) => prove_result::Outcome::Held(self.receipt(repo, &held)),
+                None => match self.prove_now(repo, &task, manifest.as_ref())? {
+                    Ok(held) => {
+                        let receipt = self.receipt(repo, &held);
+                        proven.push((held, manifest));
+                        prove_result::Outcome::Held(receipt)
+                    }
+                    Err(answer) => answer,
+                },
+            };
+            let result = proto::ProveResult { manifest: copy(task.manifest.as_bytes()), outcome: Some(outcome) };
+            answers.push((result, bytes));
+            len = len.saturating_add(bytes);
+            if answers.len() >= TOGETHER_MAX || len >= TOGETHER_LEN_MAX {
+                break;
+            }
+        }
+        self.record_held(repo, &proven)?;
+        Ok(answers)
     }
 
     /// Reads a manifest that the repository has; `None` where it cannot, which the proof
@@ -142,12 +181,13 @@ impl Shared {
         Ok(held.into_iter().flatten().find(|held| held.manifest == hash))
     }
 
+    /// Proves one manifest; it is not recorded yet. Gives the answer of one that cannot be proven.
     fn prove_now(
         &self,
         repo: &RepoRow,
         task: &Task,
         manifest: Option<&Manifest>,
-    ) -> Result<prove_result::Outcome, CallError> {
+    ) -> Result<Result<Held, prove_result::Outcome>, CallError> {
         let base = self.find_base(repo, task, manifest)?;
         let failure = std::cell::RefCell::new(None);
         let is_adopted = |id: &ItemId| {
@@ -161,11 +201,8 @@ impl Shared {
             return Err(error.into());
         }
         match proved {
-            Ok(pointer) => {
-                let held = self.record_held(repo, task.manifest, pointer, manifest)?;
-                Ok(prove_result::Outcome::Held(self.receipt(repo, &held)))
-            }
-            Err(error) => answer(error),
+            Ok(pointer) => Ok(Ok(Held { pointer, manifest: task.manifest, proven_at: now() })),
+            Err(error) => answer(error).map(Err),
         }
     }
 
@@ -188,20 +225,18 @@ impl Shared {
         }
     }
 
-    fn record_held(
-        &self,
-        repo: &RepoRow,
-        manifest: ManifestHash,
-        pointer: Pointer,
-        decoded: Option<&Manifest>,
-    ) -> Result<Held, CallError> {
+    /// Brings what was proven, and then that it was, to stable storage.
+    fn record_held(&self, repo: &RepoRow, proven: &[(Held, Option<Manifest>)]) -> Result<(), CallError> {
+        if proven.is_empty() {
+            return Ok(());
+        }
         steps::reached(Step::ContentProven);
         // Another client's running upload may have brought some of the items.
         self.blobs.store().sync().map_err(BlobError::from)?;
-        let held = Held { pointer, manifest, proven_at: now() };
-        self.db.record_held(repo.key, &held, decoded.map_or(&[], Manifest::pages))?;
+        let rows = proven.iter().map(|(held, manifest)| (held, manifest.as_ref().map_or(&[][..], Manifest::pages)));
+        self.db.record_held(repo.key, &rows.collect::<Vec<_>>())?;
         steps::reached(Step::HeldRecorded);
-        Ok(held)
+        Ok(())
     }
 }
 

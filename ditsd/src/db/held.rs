@@ -43,22 +43,25 @@ impl Db {
         })
     }
 
-    /// Records a proven file and where a later version of it may find proven blocks.
+    /// Records proven files, all or none, and where later versions of them may find proven blocks.
     /// A manifest proven later takes the place of an earlier one of the same file.
-    pub fn record_held(&self, repo: RepoKey, held: &Held, pages: &[PageValue]) -> Result<(), DbError> {
+    pub fn record_held(&self, repo: RepoKey, proven: &[(&Held, &[PageValue])]) -> Result<(), DbError> {
         self.write(|connection| {
-            let insert = "INSERT INTO held (repo, oid, size, manifest, proven_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT (repo, oid) DO UPDATE SET manifest = excluded.manifest, proven_at = excluded.proven_at";
-            let Pointer { oid, size } = held.pointer;
-            let manifest = held.manifest.as_bytes();
-            connection
-                .execute(insert, params![repo.0, oid.as_bytes(), size as i64, manifest, held.proven_at as i64])?;
-            let mut statement = connection.prepare_cached(
+            let mut insert = connection.prepare_cached(
+                "INSERT INTO held (repo, oid, size, manifest, proven_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (repo, oid) DO UPDATE SET manifest = excluded.manifest, proven_at = excluded.proven_at",
+            )?;
+            let mut insert_page = connection.prepare_cached(
                 "INSERT INTO proven_pages (repo, page, manifest) VALUES (?1, ?2, ?3)
                  ON CONFLICT (repo, page) DO UPDATE SET manifest = excluded.manifest",
             )?;
-            for page in pages {
-                statement.execute(params![repo.0, page.as_bytes(), manifest])?;
+            for (held, pages) in proven {
+                let Pointer { oid, size } = held.pointer;
+                let manifest = held.manifest.as_bytes();
+                insert.execute(params![repo.0, oid.as_bytes(), size as i64, manifest, held.proven_at as i64])?;
+                for page in *pages {
+                    insert_page.execute(params![repo.0, page.as_bytes(), manifest])?;
+                }
             }
             Ok(())
         })
@@ -98,7 +101,7 @@ mod tests {
         let (_dir, db, film) = with_repo();
         let other = db.ensure_repo(&RepoName::new("other").unwrap(), RepoId([9; 16]), 1).unwrap();
         let (a, b) = (held(b"a", 1, 5), held(b"b", 2, 6));
-        db.record_held(film.key, &a, &[]).unwrap();
+        db.record_held(film.key, &[(&a, &[])]).unwrap();
         assert_eq!(db.held(film.key, &[b.pointer.oid, a.pointer.oid]).unwrap(), [None, Some(a)]);
         assert_eq!(db.held(other.key, &[a.pointer.oid]).unwrap(), [None]);
     }
@@ -107,7 +110,7 @@ mod tests {
     fn what_is_known_of_a_repository_goes_with_it() {
         let (_dir, db, film) = with_repo();
         let page = PageValue::from_bytes([1; 32]);
-        db.record_held(film.key, &held(b"a", 1, 5), &[page]).unwrap();
+        db.record_held(film.key, &[(&held(b"a", 1, 5), &[page])]).unwrap();
         db.remove_repo(film.key).unwrap();
         assert_eq!(db.held(film.key, &[FileHash::of(b"a")]).unwrap(), [None]);
         assert_eq!(db.manifest_sharing_pages(film.key, &[page]).unwrap(), None);
@@ -117,8 +120,7 @@ mod tests {
     fn the_base_is_the_manifest_that_shares_most_pages() {
         let (_dir, db, film) = with_repo();
         let pages: Vec<_> = (0..5).map(|n| PageValue::from_bytes([n; 32])).collect();
-        db.record_held(film.key, &held(b"a", 1, 5), &pages).unwrap();
-        db.record_held(film.key, &held(b"b", 2, 6), &pages[4..]).unwrap();
+        db.record_held(film.key, &[(&held(b"a", 1, 5), &pages), (&held(b"b", 2, 6), &pages[4..])]).unwrap();
         let base = db.manifest_sharing_pages(film.key, &pages).unwrap();
         assert_eq!(base, Some(ManifestHash::from_bytes([1; 32])));
         let none = db.manifest_sharing_pages(film.key, &[PageValue::from_bytes([99; 32])]).unwrap();

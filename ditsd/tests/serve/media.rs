@@ -26,6 +26,12 @@ impl Media {
         Media::claiming(oid, chunks)
     }
 
+    /// A small file that no other number gives.
+    pub fn numbered(number: u32) -> Media {
+        let chunks = [0, 1].map(|half| [&number.to_le_bytes()[..], &[half]].concat().repeat(20));
+        Media::claiming(FileHash::of(&chunks.concat()), chunks)
+    }
+
     /// A manifest that says these chunks are the file `oid`.
     pub fn claiming(oid: FileHash, chunks: [Vec<u8>; 2]) -> Media {
         let pointer = Pointer { oid, size: chunks.iter().map(|chunk| chunk.len() as u64).sum() };
@@ -123,6 +129,24 @@ impl Client {
             }
         }
         Err(tonic::Status::unknown("the proof ended without a word"))
+    }
+
+    /// Has several manifests proven with one question.
+    pub async fn prove_all(&mut self, manifests: &[ManifestHash]) -> Vec<proto::ProveResult> {
+        let named = |manifest: &ManifestHash| proto::ManifestToProve {
+            manifest: bytes(manifest.as_bytes()),
+            base_oid: Bytes::new(),
+        };
+        let manifests = manifests.iter().map(named).collect();
+        let request = proto::ProveRequest { repo: self.repo.clone(), lease: Bytes::new(), manifests };
+        let mut replies = self.control.prove(request).await.unwrap().into_inner();
+        let mut results = Vec::new();
+        while let Some(reply) = replies.message().await.unwrap() {
+            if let Some(prove_reply::Event::Result(result)) = reply.event {
+                results.push(result);
+            }
+        }
+        results
     }
 
     /// Uploads everything and has it proven.
