@@ -392,7 +392,7 @@ fn one_file_at_a_time_gives_the_same() {
     assert!(smudged.status.success() && smudged.stdout == content);
     let missing = run(&["smudge", "x.bin"], &pointer_text(b"gone"));
     assert_eq!(missing.status.code(), Some(1));
-    assert!(stderr(&missing).contains("caused by: git-remote-dits is not installed"), "{}", stderr(&missing));
+    assert!(stderr(&missing).contains("caused by: git-remote-dits is neither beside"), "{}", stderr(&missing));
     assert_eq!(run(&["frobnicate"], b"").status.code(), Some(2));
     assert!(String::from_utf8_lossy(&run(&["--version"], b"").stdout).starts_with("git-dits-filter "));
     let garbage = run(&[], b"garbage, not packets");
