@@ -1,5 +1,6 @@
 //! The server's end of the data plane, against peers that behave and peers that do not.
 
+mod adopting;
 mod both_ends;
 mod limits;
 mod pages;
