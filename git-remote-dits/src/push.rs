@@ -103,7 +103,7 @@ fn locked(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
 }
 
 /// Sends what git says on, and keeps it, until git says no more.
-fn feed(mut git_in: GitIn, sent: &Mutex<Sent>) {
+fn feed(mut git_in: impl Read, sent: &Mutex<Sent>) {
     let mut buffer = vec![0; BUFFER_LEN];
     loop {
         let len = match git_in.read(&mut buffer) {
@@ -172,4 +172,50 @@ fn replay(
 /// A stream that broke.
 pub fn lost(error: io::Error) -> Failure {
     Failure::new("the connection was lost").because(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A far end that keeps what it is told.
+    #[derive(Clone, Default)]
+    struct Far(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Far {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("nobody panics").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn fed(spool: File) -> (Vec<u8>, Option<File>) {
+        let far = Far::default();
+        let sent = Mutex::new(Sent { spool: Some(spool), to: Some(Box::new(far.clone())) });
+        feed(&PUSH[..], &sent);
+        assert!(locked(&sent).to.is_none(), "the far end hears that nothing follows");
+        let told = std::mem::take(&mut *far.0.lock().expect("nobody panics"));
+        (told, locked(&sent).spool.take())
+    }
+
+    static PUSH: [u8; 3 * BUFFER_LEN + 7] = [7; 3 * BUFFER_LEN + 7];
+
+    #[test]
+    fn a_push_is_kept_whole_while_it_is_sent() {
+        let (told, spool) = fed(tempfile::tempfile().expect("a temporary file"));
+        let mut kept = Vec::new();
+        let mut spool = spool.expect("there is room");
+        spool.seek(SeekFrom::Start(0)).and_then(|_| spool.read_to_end(&mut kept)).expect("readable");
+        assert!(told == PUSH && kept == PUSH);
+    }
+
+    #[test]
+    fn without_room_for_a_copy_a_push_goes_on_and_there_is_no_part_of_one() {
+        let full = File::options().write(true).open("/dev/full").expect("Linux has a full disk");
+        let (told, spool) = fed(full);
+        assert!(told == PUSH && spool.is_none());
+    }
 }
