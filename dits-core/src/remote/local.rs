@@ -144,21 +144,22 @@ impl LocalRemote {
     ///
     /// [`RemoteError`] if the store cannot be used.
     pub fn holds(&self, pointer: &Pointer) -> Result<bool, RemoteError> {
-        Ok(self.whole(&pointer.oid)?.is_some_and(|(_, manifest)| manifest.pointer() == *pointer))
+        Ok(self.whole(&pointer.oid, |found| found == *pointer)?.is_some())
     }
 
     pub(super) fn held(&self, oids: &[FileHash]) -> Result<Vec<Option<Receipt>>, RemoteError> {
         self.store.refresh()?;
-        oids.iter().map(|oid| Ok(self.whole(oid)?.map(|(hash, _)| receipt(*oid, hash)))).collect()
+        oids.iter().map(|oid| Ok(self.whole(oid, |_| true)?.map(|hash| receipt(*oid, hash)))).collect()
     }
 
-    /// A manifest of which every part is there.
-    fn whole(&self, oid: &FileHash) -> Result<Option<(ManifestHash, Manifest)>, RemoteError> {
+    /// A manifest of a wanted file of which every part is there.
+    fn whole(&self, oid: &FileHash, is_wanted: impl Fn(Pointer) -> bool) -> Result<Option<ManifestHash>, RemoteError> {
         for hash in self.store.manifests_of(oid)? {
             if let Ok((manifest, missing)) = self.missing_parts(&hash, MissingWanted::Any)
                 && missing.is_empty()
+                && is_wanted(manifest.pointer())
             {
-                return Ok(Some((hash, manifest)));
+                return Ok(Some(hash));
             }
         }
         Ok(None)
