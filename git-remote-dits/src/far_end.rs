@@ -21,6 +21,7 @@ use dits_core::repo::stores;
 
 use crate::here::Here;
 use crate::servers;
+use crate::share_git;
 use dits_core::failure::Failure;
 
 /// A program that git wants at the far end.
@@ -140,17 +141,12 @@ impl Link {
 }
 
 fn start_on_share(path: &Path, service: Service, here: &Here) -> Result<FarEnd, Failure> {
-    let git = here.git_for(path)?;
     if service == Service::ReceivePack {
         refuse_gone(path, here)?;
-        local::create(path, &git)?;
-    } else if !local::is_repository(path) {
-        return Err(local::ShareError::NotFound { path: path.to_owned() }.into());
     }
-    let mut hooks = std::ffi::OsString::from("core.hooksPath=");
-    hooks.push(path.join("hooks"));
+    let git = share_git::open(path, service, here)?;
     // The hook calls `git dits`, which a short PATH (a GUI's) may not lead to.
-    let git = git.with_env("PATH", here.path_with_siblings()).with_config(hooks);
+    let git = git.with_env("PATH", here.path_with_siblings());
     let git = git.with_env("GIT_PROTOCOL", service.protocol());
     let mut command = git.command([service.command(), "."]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());

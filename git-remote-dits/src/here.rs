@@ -5,12 +5,11 @@
 //! **May touch:** the environment and git's files, read only.
 
 use std::cell::{Cell, OnceCell};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use dits_core::remote_url::RemoteUrl;
 use dits_core::repo::Repository;
 use dits_core::repo::environment::Environment;
-use dits_core::repo::git_program::GitProgram;
 
 use dits_core::failure::Failure;
 
@@ -40,11 +39,6 @@ impl Here {
     /// The repository; an error where there is none, as for `git ls-remote URL` anywhere.
     pub fn repository(&self) -> Result<Repository, Failure> {
         Ok(Repository::discover(&self.cwd, self.env.clone())?)
-    }
-
-    /// Git, for a repository that is not this one.
-    pub fn git_for(&self, git_dir: &Path) -> Result<GitProgram, Failure> {
-        Ok(GitProgram::find(&self.env)?.for_other(git_dir))
     }
 
     /// Whether the address was typed or configured by the user: git says no when a repository

@@ -19,6 +19,7 @@ mod progress;
 mod push;
 mod refusal;
 mod servers;
+mod share_git;
 mod tunnel;
 mod upload;
 

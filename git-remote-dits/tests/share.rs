@@ -213,3 +213,50 @@ fn what_a_repository_chose_is_not_reached() {
     let failed = call.fails();
     assert!(failed.contains("was not named by you"), "{failed}");
 }
+
+#[test]
+fn a_hook_that_never_asks_dits_refuses_the_push_and_says_what_to_do() {
+    let world = World::new();
+    let repo = pushed(&world);
+    let hook = world.path("share/hooks/pre-receive");
+    fs::write(&hook, "#!/bin/sh\nexit 0\n").expect("the hook was there");
+    repo.write("clip.mov", noise(1_000_000, 3));
+    repo.commit("another cut");
+    let failed = repo.git(&["push", "origin", "HEAD"]).fails();
+    assert!(failed.contains("hooks/pre-receive is another hook") && failed.contains("hint: "), "{failed}");
+    fs::write(&hook, "#!/bin/sh\nexec git dits hook pre-receive\n").expect("the hook was there");
+    repo.git(&["push", "-q", "origin", "HEAD"]).ok();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_share_of_another_user_is_used_and_runs_nothing_of_its_own() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !dits_tests::needs::needs_root() {
+        return;
+    }
+    let world = World::new();
+    let repo = pushed(&world);
+    let marker = world.path("marker");
+    let evil = format!("#!/bin/sh\necho ran > {}\n", marker.display());
+    for hook in ["pre-receive", "update", "post-receive", "reference-transaction", "post-update"] {
+        let hook = world.path("share/hooks").join(hook);
+        fs::write(&hook, &evil).expect("the share is ours still");
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("it is a file");
+    }
+    chown(world.path("share"), Some(4321), None).expect("root may");
+    let two = world.clone_of(&url(&world), "two");
+    two.holds("clip.mov", &noise(3_000_000, 1));
+    two.write("clip.mov", noise(1_000_000, 4));
+    two.commit("another cut");
+    two.git(&["push", "-q"]).ok();
+    two.write("gone.mov", format!("dits 1\noid blake3:{}\nsize 5\n", "7".repeat(64)));
+    two.commit("names what nobody has");
+    assert!(two.git(&["push", "--no-verify"]).fails().contains("gone.mov"));
+    assert!(!marker.exists(), "a hook of the share ran");
+    let config = world.path("share/config");
+    let before = fs::read_to_string(&config).expect("there is one");
+    fs::write(&config, format!("{before}[uploadpack]\n\tpackObjectsHook = {}\n", marker.display())).expect("written");
+    let failed = repo.git(&["fetch", "origin"]).fails();
+    assert!(failed.contains("uploadpack.packobjectshook") && failed.contains("hint: "), "{failed}");
+}

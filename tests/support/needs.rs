@@ -16,7 +16,7 @@ pub fn needs(is_there: bool, reason: &str) -> bool {
     is_there
 }
 
-/// [`needs`] the rights of root, for mounting a small file system.
+/// [`needs`] the rights of root, for mounting a small file system or giving a file away.
 pub fn needs_root() -> bool {
-    needs(rustix::process::geteuid().is_root(), "root is needed to mount a file system")
+    needs(rustix::process::geteuid().is_root(), "it needs the rights of root")
 }

@@ -31,6 +31,9 @@ use super::{ProveOutcome, Receipt, RemoteError};
 
 /// The hook that every push to the share passes, Dits' own or plain git's.
 const PRE_RECEIVE: &str = include_str!("../../../hooks/pre-receive");
+const HOOK: &str = "pre-receive";
+/// What a hook of somebody's own has to call in its place.
+pub const HOOK_CALL: &str = "git dits hook pre-receive";
 
 /// A share cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,14 @@ pub enum ShareError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// Somebody put another hook in the place of ours, or keeps git from running ours.
+    #[error("{path} {problem}", path = .path.display())]
+    Hook {
+        /// The hook.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// The bare repository cannot be made.
     #[error("cannot make a bare repository")]
@@ -87,12 +98,57 @@ pub fn create(path: &Path, git: &GitProgram) -> Result<(), ShareError> {
         let args = ["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", "."];
         git.clone().for_other(path).run(args).map_err(ShareError::Git)?;
     }
-    let hooks = path.join("hooks");
-    let hook = hooks.join("pre-receive");
-    match hook.exists() {
-        true => Ok(()),
-        false => place_hook(&hooks, &hook).map_err(|source| ShareError::Io { path: hook, source }),
+    let hook = path.join("hooks").join(HOOK);
+    match fs::read(&hook) {
+        Ok(text) => check_hook(&hook, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => place_hook(&path.join("hooks")),
+        Err(source) => Err(ShareError::Io { path: hook, source }),
     }
+}
+
+/// Makes `dir` a folder of hooks in which ours stands alone, for a share whose own are not to be run.
+///
+/// # Errors
+///
+/// [`ShareError::Io`] if it cannot be written.
+pub fn own_hooks(dir: &Path) -> Result<(), ShareError> {
+    match fs::read(dir.join(HOOK)) {
+        Ok(text) if text == PRE_RECEIVE.as_bytes() => Ok(()),
+        _ => place_hook(dir),
+    }
+}
+
+/// Returns true for what belongs to another user, as git asks it of every repository.
+pub fn is_of_another(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let own = rustix::process::geteuid().as_raw();
+        fs::metadata(path).is_ok_and(|metadata| metadata.uid() != own)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// A hook that never asks Dits would let refs through whose media is not there.
+fn check_hook(path: &Path, text: &[u8]) -> Result<(), ShareError> {
+    let refused = |problem| Err(ShareError::Hook { path: path.to_owned(), problem });
+    let asks_dits = |line: &str| !line.trim_start().starts_with('#') && line.contains(HOOK_CALL);
+    if !String::from_utf8_lossy(text).lines().any(asks_dits) {
+        return refused("is another hook, which does not ask Dits whether the media is there");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = fs::metadata(path).map_err(|source| ShareError::Io { path: path.to_owned(), source })?;
+        if metadata.permissions().mode() & 0o111 == 0 {
+            return refused("is not executable, so that git passes over it");
+        }
+    }
+    Ok(())
 }
 
 /// Returns true if a bare repository is at `path`.
@@ -100,7 +156,12 @@ pub fn is_repository(path: &Path) -> bool {
     path.join("HEAD").is_file() && path.join("objects").is_dir()
 }
 
-fn place_hook(hooks: &Path, hook: &Path) -> io::Result<()> {
+fn place_hook(hooks: &Path) -> Result<(), ShareError> {
+    let hook = hooks.join(HOOK);
+    write_hook(hooks, &hook).map_err(|source| ShareError::Io { path: hook, source })
+}
+
+fn write_hook(hooks: &Path, hook: &Path) -> io::Result<()> {
     fs::create_dir_all(hooks)?;
     let mut file = tempfile::Builder::new().prefix(".pre-receive").tempfile_in(hooks)?;
     file.write_all(PRE_RECEIVE.as_bytes())?;
@@ -282,5 +343,33 @@ impl Checker {
             true => Ok(()),
             false => Err(wrong()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_that_never_asks_dits_is_not_taken_for_ours() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let hook = dir.path().join(HOOK);
+        own_hooks(dir.path()).expect("written");
+        let text = fs::read(&hook).expect("it was just written");
+        assert!(check_hook(&hook, &text).is_ok());
+        let chained = format!("#!/bin/sh\nlogger pushed\n{HOOK_CALL}\n");
+        assert!(check_hook(&hook, chained.as_bytes()).is_ok());
+        for other in [String::new(), "#!/bin/sh\nexit 0\n".into(), format!("#!/bin/sh\n# {HOOK_CALL}\nexit 0\n")] {
+            assert!(matches!(check_hook(&hook, other.as_bytes()), Err(ShareError::Hook { .. })), "{other:?}");
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&hook, fs::Permissions::from_mode(0o644)).expect("it is ours");
+            assert!(matches!(check_hook(&hook, &text), Err(ShareError::Hook { .. })));
+        }
+        fs::write(&hook, "#!/bin/sh\nexit 0\n").expect("it is ours");
+        own_hooks(dir.path()).expect("written again");
+        assert_eq!(fs::read(&hook).expect("it is there"), text);
     }
 }
