@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use dits_core::steps::Step;
 use dits_tests::media::{MIB, noise};
-use dits_tests::{Repo, World};
+use dits_tests::{Repo, Server, World};
 
 /// Writes a file that is so old that git need not look at its content twice.
 fn write_old(repo: &Repo<'_>, path: &str, content: &[u8]) {
@@ -99,4 +99,29 @@ fn what_a_failed_sync_lost_is_stored_again_from_the_files_and_pushes_wait_for_it
     write_old(&repo, "c.bin", &noise(3, MIB));
     let added = repo.git(&["add", "c.bin"]);
     assert_eq!((added.ok(), added.err()), (String::new(), String::new()), "it was said once");
+}
+
+#[test]
+fn a_server_goes_on_after_a_failed_sync_and_says_held_only_of_what_is_safe() {
+    let world = World::new();
+    let root = world.path("server");
+    let fail = format!("fail@{}", Step::PackPayloadSynced.name());
+    let server = Server::start(&world, &root, &[("DITS_STOP_AT", &fail)]);
+    let repo = world.repo("film");
+    let content = noise(4, 3 * MIB);
+    repo.write("take.bin", &content);
+    repo.commit("a take");
+    repo.git(&["remote", "add", "origin", &server.url("film")]).ok();
+    // Whether the helper tries once more by itself is its own affair.
+    let first = repo.git(&["push", "-q", "-u", "origin", "HEAD"]);
+    if !first.status.success() {
+        repo.git(&["push", "-q", "-u", "origin", "HEAD"]).ok();
+    }
+    let log = server.log();
+    let (_, named) = log.split_once("/store/open/").unwrap_or_else(|| panic!("no sync failed: {log}"));
+    assert!(named[37..].starts_with(": Input/output error"), "{named}");
+    let open = fs::read_dir(root.join("store/open")).expect("the folder is there");
+    let names: Vec<_> = open.map(|entry| entry.expect("readable").file_name().into_string().expect("text")).collect();
+    assert!(!names.iter().any(|name| name.ends_with(".doubt") || name.starts_with(&named[..32])), "{names:?}");
+    world.clone_of(&server.url("film"), "clone").holds("take.bin", &content);
 }
