@@ -20,9 +20,11 @@ mod commits;
 mod evaluate;
 mod objects;
 mod trees;
+mod unpromised;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bstr::BString;
@@ -136,6 +138,15 @@ pub enum WalkError {
     /// A git child failed.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// The view of a partial clone's objects cannot be made.
+    #[error("cannot make {}", path.display())]
+    Unpromised {
+        /// Its folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A tip is not here.
     #[error("object {0} is not in this repository")]
     TipMissing(GitId),

@@ -13,6 +13,7 @@ use std::process::{ChildStdin, ChildStdout};
 use bstr::{BString, ByteSlice};
 
 use super::budget::Budget;
+use super::unpromised::without_promisor;
 use super::{GitId, WalkError};
 use crate::repo::git_program::{GitError, GitPipe, GitProgram};
 
@@ -46,7 +47,7 @@ const QUESTIONS_MAX: usize = 4096;
 
 impl Objects {
     pub fn start(git: &GitProgram, budget: &Budget) -> Result<Objects, WalkError> {
-        let git = git.clone().with_env("GIT_NO_LAZY_FETCH", "1");
+        let git = without_promisor(git)?;
         let mut pipe = budget.start(&git, &["cat-file", "--batch-command", "-z"])?;
         let to_git = pipe.take_stdin().expect("taken once");
         let from_git = BufReader::with_capacity(64 * 1024, pipe.take_stdout().expect("taken once"));
