@@ -28,6 +28,7 @@ use crate::blobs::Blobs;
 use crate::data::{self, DataPlane, Direction, Grant};
 use crate::db::{Db, RepoId, RepoRow};
 use crate::git::Git;
+use crate::listen::Peer;
 use crate::root::Identity;
 use crate::rules::token::Token;
 use crate::rules::versions;
@@ -48,13 +49,17 @@ impl Guard {
 
 impl tonic::service::Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(token) = &self.token else { return Ok(request) };
-        let header = request.metadata().get("authorization").map_or(&b""[..], |value| value.as_bytes());
-        match token.is_in(header) {
-            true => Ok(request),
-            // One answer for a missing and a wrong token: a stranger learns nothing.
-            false => Err(CallError::Unauthenticated.into()),
+        if let Some(token) = &self.token {
+            let header = request.metadata().get("authorization").map_or(&b""[..], |value| value.as_bytes());
+            if !token.is_in(header) {
+                // One answer for a missing and a wrong token: a stranger learns nothing.
+                return Err(CallError::Unauthenticated.into());
+            }
         }
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            peer.let_in();
+        }
+        Ok(request)
     }
 }
 

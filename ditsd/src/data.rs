@@ -28,7 +28,7 @@ use dits_core::pack_format::Domain;
 use dits_core::remote::proto::{
     DataReply, DataRequest, Direction as WireDirection, OpenDataReply, OpenDataRequest, data_request,
 };
-use dits_core::remote::server::link::{FramesIn, FramesOut, Patience};
+use dits_core::remote::server::link::{FramesIn, FramesOut, LinkError, Patience};
 use dits_core::remote::server::quic;
 use dits_core::store::Store;
 use dits_core::wire::frame::{Frame, RefusalCode};
@@ -62,7 +62,7 @@ pub struct Limits {
     pub auth_timeout: Duration,
     /// How long a client may be silent inside a frame.
     pub frame_silence_max: Duration,
-    /// How long it may be silent between two frames, or take nothing of what it asked for. A client that
+    /// How long it may be silent between two frames or two streams, or take nothing of what it asked for. A client that
     /// is gone is noticed by the connection itself, long before; this is for one that waits for a
     /// slow disk, or hangs.
     pub idle_max: Duration,
@@ -286,6 +286,13 @@ impl DataPlane {
                     let frames = Frames { arriving, leaving: FramesOut::quic(send) };
                     let (plane, room, uploading) = (Arc::clone(&self), Arc::clone(&room), uploading.clone());
                     streams.spawn(async move { plane.serve_stream(grant, frames, &room, uploading.as_ref()).await });
+                }
+                // Pings keep a connection that moves nothing, and its place is wanted.
+                () = tokio::time::sleep(self.limits.idle_max), if streams.is_empty() => {
+                    let idle = Refusal::Link(LinkError::Silent(self.limits.idle_max));
+                    idle.log(&peer);
+                    close_refused(&connection, &idle.for_peer());
+                    break;
                 }
                 Some(served) = streams.join_next() => {
                     // One refusal ends the connection: a peer that sends wrong things is not

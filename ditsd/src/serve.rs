@@ -160,7 +160,7 @@ impl Prepared {
         let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for signals"))?;
         let Sockets { tcp, udp, address } = self.sockets;
-        let incoming = listen::connections(tcp, self.tls).map_err(system("use a socket"))?;
+        let incoming = listen::connections(tcp, self.tls, listen::Limits::default()).map_err(system("use a socket"))?;
         let quic = data::quic_endpoint(udp, self.quic_tls).map_err(system("use a socket"))?;
         tokio::spawn(self.data.serve_quic(quic.clone()));
         // The HTTP API will stand beside this service, chosen by the request's path.

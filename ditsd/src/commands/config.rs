@@ -39,7 +39,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         ("store", root.store().display().to_string()),
         ("listen.default", LISTEN_DEFAULT.to_owned()),
         ("certificate.fingerprint", certificate.fingerprint().to_string()),
-        ("connections.max", crate::listen::CONNECTIONS_MAX.to_string()),
+        ("connections.max", crate::listen::Limits::default().connections_max.to_string()),
         ("lease.secs", LEASE_SECS.to_string()),
     ];
     match arguments.json {

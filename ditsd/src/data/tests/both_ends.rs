@@ -183,7 +183,12 @@ impl World {
             tokio::spawn(Arc::clone(&plane).serve_quic(endpoint.clone()));
             endpoint
         });
-        let incoming = listen::connections(sockets.tcp, server_tls(&certificate, key_of(Forged::Tcp), b"h2")).unwrap();
+        let incoming = listen::connections(
+            sockets.tcp,
+            server_tls(&certificate, key_of(Forged::Tcp), b"h2"),
+            listen::Limits::default(),
+        )
+        .unwrap();
         let door = Door { plane: Arc::clone(&plane), quic_port: host.port, wants_token };
         let service = control_server::ControlServer::new(door).max_decoding_message_size(18 << 20);
         tokio::spawn(

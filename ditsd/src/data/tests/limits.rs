@@ -45,6 +45,16 @@ async fn a_client_may_think_between_two_frames_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn a_connection_without_a_stream_loses_its_place_in_time() {
+    let world = World::with(Limits { idle_max: SOON, connections_max: 1, ..Limits::default() });
+    let up = world.connect(FILM, Direction::Upload).await;
+    let closed = tokio::time::timeout(Duration::from_secs(10), up.closed()).await.unwrap();
+    let quinn::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
+    assert_eq!(close.error_code.into_inner(), u64::from(RefusalCode::TOO_SLOW.0));
+    until(|| world.plane.connections.available_permits() == 1).await;
+}
+
+#[tokio::test]
 async fn nothing_behind_the_proof_is_read_on_its_stream() {
     let world = World::new();
     let token = world.plane.open(Grant { domain: FILM, direction: Direction::Upload }).unwrap();
