@@ -9,6 +9,7 @@
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 use crate::manifest::ManifestError;
+use crate::pointer::Pointer;
 use crate::store::{ReadError, StoreError, StoredItem, WriteError};
 
 pub mod answers;
@@ -17,7 +18,7 @@ pub mod proto;
 pub mod receipts;
 pub mod server;
 
-pub use answers::{ProveOutcome, Receipt};
+pub use answers::{Holding, ProveOutcome, Receipt};
 use local::LocalRemote;
 use server::{ServerError, ServerRemote};
 
@@ -72,10 +73,10 @@ impl Remote {
     /// # Errors
     ///
     /// [`RemoteError`] when it cannot be asked.
-    pub fn held(&self, oids: &[FileHash]) -> Result<Vec<Option<Receipt>>, RemoteError> {
+    pub fn held(&self, files: &[Pointer]) -> Result<Vec<Holding>, RemoteError> {
         match self {
-            Remote::Local(share) => share.held(oids),
-            Remote::Server(server) => Ok(server.held(oids)?),
+            Remote::Local(share) => share.held(files),
+            Remote::Server(server) => Ok(server.held(files)?),
         }
     }
 
@@ -130,9 +131,7 @@ impl Remote {
     /// [`RemoteError`] when it cannot be asked.
     pub fn manifests(&self, oids: &[FileHash]) -> Result<Vec<Option<ManifestHash>>, RemoteError> {
         match self {
-            Remote::Local(share) => {
-                Ok(share.held(oids)?.into_iter().map(|held| held.map(|receipt| receipt.manifest)).collect())
-            }
+            Remote::Local(share) => share.manifests(oids),
             Remote::Server(server) => Ok(server.manifests(oids)?),
         }
     }

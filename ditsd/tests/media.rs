@@ -129,6 +129,9 @@ fn a_file_is_held_with_a_receipt_once_proven() {
         let again = client.prove(media.manifest_hash()).await.unwrap();
         assert_eq!(again, prove_result::Outcome::Held(receipt.clone()), "the same facts, the same receipt");
         assert_eq!(client.missing(&media.chunk_ids()).await, (0, true));
+        let asked = proto::HeldRequest { repo: "film".into(), oids: vec![receipt.oid.clone()] };
+        let state = client.control.held(asked).await.unwrap().into_inner().files.remove(0);
+        assert_eq!((state.held, state.size), (true, media.pointer.size));
         let oids = vec![bytes(media.pointer.oid.as_bytes()), bytes(&[9; 32])];
         let request = proto::ManifestsRequest { repo: "film".into(), oids };
         let manifests = client.control.manifests(request).await.unwrap().into_inner().manifests;

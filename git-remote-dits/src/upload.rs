@@ -19,6 +19,7 @@ use bstr::{ByteSlice, ByteVec};
 use dits_core::limits;
 use dits_core::operations::push_media::push_media;
 use dits_core::pointer::Pointer;
+use dits_core::remote::Holding;
 use dits_core::repo::Repository;
 use dits_core::repo::pointer_walk::{Found, GitId};
 use dits_core::repo::stores::open_sources;
@@ -83,7 +84,8 @@ fn ask(
     let mut kept = Kept::open(link, repository);
     for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
         let oids: Vec<_> = batch.iter().map(|found| found.pointer.oid).collect();
-        let held = link.media(here)?.held(&oids)?;
+        let files: Vec<_> = batch.iter().map(|found| found.pointer).collect();
+        let held = link.media(here)?.held(&files)?.into_iter().map(Holding::receipt).collect::<Vec<_>>();
         for (oid, held) in oids.iter().zip(&held) {
             writeln!(answers, "{oid} {}", if held.is_some() { "held" } else { "lacking" })?;
         }

@@ -8,8 +8,8 @@ use dits_core::item::{ItemId, ItemKind};
 use dits_core::manifest::span::ChunkEntry;
 use dits_core::manifest::{ChunkerId, Layout, Manifest};
 use dits_core::pointer::Pointer;
-use dits_core::remote::ProveOutcome;
 use dits_core::remote::server::{ConnectOptions, GitService, GitTunnel, ServerError, ServerRemote, Transport};
+use dits_core::remote::{Holding, ProveOutcome};
 use dits_core::remote_url::Host;
 use dits_core::repo_path::RepoName;
 use dits_core::store::StoredItem;
@@ -71,8 +71,8 @@ fn a_manifest_whose_content_is_something_else_is_never_held() {
     upload(&remote, vec![raw(ItemKind::Chunk, &chunk), raw(ItemKind::Manifest, &lie.encode())]);
     let outcome = prove(&remote, lie.hash());
     assert!(matches!(outcome, ProveOutcome::Refused(_)), "{outcome:?}");
-    let oid = lie.pointer().oid;
-    assert_eq!(remote.held(&[oid]).expect("it can be asked"), [None]);
+    let (file, oid) = (lie.pointer(), lie.pointer().oid);
+    assert_eq!(remote.held(&[file]).expect("it can be asked"), [Holding::No]);
     assert_eq!(remote.manifests(&[oid]).expect("it can be asked"), [None]);
     let truth = manifest(FileHash::of(&chunk), &chunk);
     upload(&remote, vec![raw(ItemKind::Manifest, &truth.encode())]);
@@ -105,16 +105,16 @@ fn naming_the_chunks_of_another_repository_reaches_nothing() {
     assert!(matches!(prove(&owner, described.hash()), ProveOutcome::Held(_)));
 
     let thief = connect(&world, &server, "thief", Transport::Auto);
-    let oid = described.pointer().oid;
+    let file = described.pointer();
     let chunk = ItemId::from(ChunkHash::of(&secret));
     assert_eq!(thief.missing(&[chunk]).expect("it can be asked"), [true], "what others have is not told");
-    assert_eq!(thief.held(&[oid]).expect("it can be asked"), [None]);
+    assert_eq!(thief.held(&[file]).expect("it can be asked"), [Holding::No]);
     upload(&thief, vec![raw(ItemKind::Manifest, &described.encode())]);
     let outcome = prove(&thief, described.hash());
     assert!(matches!(&outcome, ProveOutcome::Missing(items) if items == &[chunk]), "{outcome:?}");
     let absent = thief.download(&[chunk], &mut |item| panic!("{} was handed out", item.id), &mut |_| {});
     assert_eq!(absent.expect("it can be asked"), [chunk]);
-    assert_eq!(thief.held(&[oid]).expect("it can be asked"), [None]);
+    assert_eq!(thief.held(&[file]).expect("it can be asked"), [Holding::No]);
 }
 
 #[test]

@@ -19,10 +19,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use crate::hash::{FileHash, ManifestHash};
+use crate::hash::ManifestHash;
 use crate::item::ItemId;
 use crate::limits;
-use crate::remote::{ProveOutcome, Receipt, Remote, RemoteError};
+use crate::pointer::Pointer;
+use crate::remote::{Holding, ProveOutcome, Receipt, Remote, RemoteError};
 use crate::repo::pointer_walk::Found;
 use crate::store::{ReadError, Sources, StoreError, StoredItem};
 
@@ -109,11 +110,15 @@ pub fn push_media(
     let mut pushed = Pushed::default();
     let mut to_send = Vec::new();
     for batch in wanted.chunks(limits::IDS_PER_MESSAGE_MAX) {
-        let oids: Vec<FileHash> = batch.iter().map(|found| found.pointer.oid).collect();
-        for (found, held) in batch.iter().zip(remote.held(&oids)?) {
+        let files: Vec<Pointer> = batch.iter().map(|found| found.pointer).collect();
+        for (found, held) in batch.iter().zip(remote.held(&files)?) {
             match held {
-                Some(receipt) => pushed.receipts.push(receipt),
-                None => to_send.push(found),
+                Holding::Held(receipt) => pushed.receipts.push(receipt),
+                Holding::No => to_send.push(found),
+                Holding::OtherSize(size) => {
+                    let why = format!("the file of this oid has {size} bytes, not {}", found.pointer.size);
+                    pushed.failed.push((found.clone(), NotPushed::Refused(why)));
+                }
             }
         }
     }

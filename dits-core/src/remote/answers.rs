@@ -20,6 +20,28 @@ pub struct Receipt {
     pub mac: Vec<u8>,
 }
 
+/// Whether a remote holds a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holding {
+    /// It does not.
+    No,
+    /// It does, content proven.
+    Held(Receipt),
+    /// What it holds under this oid has another length, in bytes: the pointer is wrong, since what was proven
+    /// is not.
+    OtherSize(u64),
+}
+
+impl Holding {
+    /// The receipt, where the file is held.
+    pub fn receipt(self) -> Option<Receipt> {
+        match self {
+            Holding::Held(receipt) => Some(receipt),
+            Holding::No | Holding::OtherSize(_) => None,
+        }
+    }
+}
+
 /// What came of hashing the content of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProveOutcome {

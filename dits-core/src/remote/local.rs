@@ -27,7 +27,7 @@ use crate::pointer::Pointer;
 use crate::repo::git_program::{GitError, GitProgram};
 use crate::store::{NewItem, ReadError, Store, StoreError, StoreOptions, StoredItem, WriteError};
 
-use super::{ProveOutcome, Receipt, RemoteError};
+use super::{Holding, ProveOutcome, Receipt, RemoteError};
 
 /// The hook that every push to the share passes, Dits' own or plain git's.
 const PRE_RECEIVE: &str = include_str!("../../../hooks/pre-receive");
@@ -208,9 +208,19 @@ impl LocalRemote {
         Ok(self.whole(&pointer.oid, |found| found == *pointer)?.is_some())
     }
 
-    pub(super) fn held(&self, oids: &[FileHash]) -> Result<Vec<Option<Receipt>>, RemoteError> {
+    /// On a share nothing was proven, so that a manifest with another length says nothing of this one.
+    pub(super) fn held(&self, files: &[Pointer]) -> Result<Vec<Holding>, RemoteError> {
         self.store.refresh()?;
-        oids.iter().map(|oid| Ok(self.whole(oid, |_| true)?.map(|hash| receipt(*oid, hash)))).collect()
+        let one = |file: &Pointer| {
+            let whole = self.whole(&file.oid, |found| found == *file)?;
+            Ok(whole.map_or(Holding::No, |hash| Holding::Held(receipt(file.oid, hash))))
+        };
+        files.iter().map(one).collect()
+    }
+
+    pub(super) fn manifests(&self, oids: &[FileHash]) -> Result<Vec<Option<ManifestHash>>, RemoteError> {
+        self.store.refresh()?;
+        oids.iter().map(|oid| self.whole(oid, |_| true)).collect()
     }
 
     /// A manifest of a wanted file of which every part is there.

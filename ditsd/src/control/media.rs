@@ -22,11 +22,12 @@ impl Shared {
     pub(super) fn held(&self, request: &proto::HeldRequest) -> Result<proto::HeldReply, CallError> {
         let oids = ids::oids(&request.oids)?;
         let Some(repo) = self.db.repo(&name(&request.repo)?)? else {
-            let files = vec![proto::FileState { held: false, receipt: None }; oids.len()];
+            let files = vec![proto::FileState::default(); oids.len()];
             return Ok(proto::HeldReply { files });
         };
         let state = |held: Option<Held>| proto::FileState {
             held: held.is_some(),
+            size: held.map_or(0, |held| held.pointer.size),
             receipt: held.map(|held| self.receipt(&repo, &held)),
         };
         let held = self.blobs.only_whole(repo.domain(), self.db.held(repo.key, &oids)?)?;

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::hash::FileHash;
 use crate::operations::clean::{CleanOptions, Cleaner, Outcome};
 use crate::operations::fetch_media::{NotFetched, fetch_media};
 use crate::operations::hydrate;
@@ -163,6 +164,18 @@ fn media_missing_here_but_held_there_is_no_error_and_missing_on_both_sides_is() 
 }
 
 #[test]
+fn a_pointer_with_the_oid_of_a_held_file_and_another_size_is_not_held() {
+    let world = World::new();
+    let one = world.machine("one");
+    let file = add(&one, &noise(5000, 5));
+    push(&one, &world.share("one"), std::slice::from_ref(&file));
+    let wrong = found(Pointer { size: 6000, ..file.pointer });
+    let pushed = push(&one, &world.share("one"), &[file.clone(), wrong.clone()]);
+    assert_eq!(pushed.receipts.len(), 1);
+    assert_eq!(pushed.failed, [(wrong, NotPushed::Missing)]);
+}
+
+#[test]
 fn a_push_goes_on_where_an_interrupted_one_stopped() {
     let world = World::new();
     let one = world.machine("one");
@@ -175,7 +188,7 @@ fn a_push_goes_on_where_an_interrupted_one_stopped() {
     let chunks = items.iter().filter(|id| id.kind == crate::item::ItemKind::Chunk);
     let half: Vec<_> = chunks.take(items.len() / 2).copied().collect();
     share.upload(&mut half.iter().map(|id| one.read_stored(id)), &|_| {}).expect("uploaded");
-    assert_eq!(share.held(&[wanted.pointer.oid]).expect("asked"), [None]);
+    assert_eq!(share.held(&[wanted.pointer]).expect("asked"), [Holding::No]);
     let pushed = push(&one, &share, std::slice::from_ref(&wanted));
     assert!(pushed.sent_item_count <= (items.len() - half.len()) as u64 + 1);
     assert_eq!(pushed.receipts.len(), 1);

@@ -19,7 +19,8 @@ use super::{ConnectOptions, ServerError, ServerRemote};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::{ItemId, ItemKind};
 use crate::limits;
-use crate::remote::answers::{ProveOutcome, Receipt};
+use crate::pointer::Pointer;
+use crate::remote::answers::{Holding, ProveOutcome, Receipt};
 use crate::remote::proto;
 use crate::remote_url::Host;
 
@@ -106,21 +107,27 @@ impl ServerRemote {
     /// # Errors
     ///
     /// [`ServerError`].
-    pub fn held(&self, oids: &[FileHash]) -> Result<Vec<Option<Receipt>>, ServerError> {
-        let mut receipts = Vec::with_capacity(oids.len());
-        for batch in oids.chunks(limits::IDS_PER_MESSAGE_MAX) {
-            let request = proto::HeldRequest { repo: self.repo_name(), oids: batch.iter().map(oid_bytes).collect() };
+    pub fn held(&self, files: &[Pointer]) -> Result<Vec<Holding>, ServerError> {
+        let mut holdings = Vec::with_capacity(files.len());
+        for batch in files.chunks(limits::IDS_PER_MESSAGE_MAX) {
+            let oids = batch.iter().map(|file| oid_bytes(&file.oid)).collect();
+            let request = proto::HeldRequest { repo: self.repo_name(), oids };
             let reply = self.call(async |client| client.held(timed(request)).await)?;
             self.same_len(reply.files.len(), batch.len())?;
-            for (file, oid) in reply.files.into_iter().zip(batch) {
-                receipts.push(match file {
-                    proto::FileState { held: true, receipt: Some(receipt) } => Some(self.receipt(receipt, Some(oid))?),
-                    proto::FileState { held: false, .. } => None,
+            for (state, file) in reply.files.into_iter().zip(batch) {
+                holdings.push(match state {
+                    proto::FileState { held: true, receipt: Some(_), size } if size != 0 && size != file.size => {
+                        Holding::OtherSize(size)
+                    }
+                    proto::FileState { held: true, receipt: Some(receipt), .. } => {
+                        Holding::Held(self.receipt(receipt, Some(&file.oid))?)
+                    }
+                    proto::FileState { held: false, .. } => Holding::No,
                     _ => return Err(self.nonsense("a held file without a receipt")),
                 });
             }
         }
-        Ok(receipts)
+        Ok(holdings)
     }
 
     /// Which of these items would have to be sent. What is present is leased.

@@ -7,6 +7,7 @@ use super::Rows;
 use crate::listen;
 use dits_core::codec::{Codec, Encoder};
 use dits_core::hash::ChunkHash;
+use dits_core::pointer::Pointer;
 use dits_core::remote::proto::{self, control_server};
 use dits_core::remote::server::trust::{Fingerprint, KnownHosts};
 use dits_core::remote::server::{ConnectOptions, ServerError, ServerRemote, Transport};
@@ -418,7 +419,7 @@ fn answers_that_do_not_fit_the_questions_are_refused() {
     let world = World::new(Udp::Blocked);
     let (remote, _) = world.connect(Transport::Grpc);
     let oid = dits_core::hash::FileHash::of(b"x");
-    assert!(matches!(remote.held(&[oid]), Err(ServerError::Answer { .. })));
+    assert!(matches!(remote.held(&[Pointer { oid, size: 1 }]), Err(ServerError::Answer { .. })));
     let Err(ServerError::Call { status, .. }) = remote.manifests(&[oid]) else { panic!() };
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(world.plane.open(Grant { domain: FILM, direction: Direction::Upload }).is_ok());
