@@ -38,7 +38,8 @@ use crate::item::ItemId;
 use crate::pack_format::Domain;
 
 pub use error::{PackProblem, ReadError, StoreError, WriteError};
-pub use sources::Sources;
+pub use find::Located;
+pub use sources::{Items, Sources};
 pub use writer::{NewItem, PackWriter};
 
 use handles::Handles;
@@ -157,7 +158,16 @@ impl Store {
     ///
     /// [`StoreError`] if the store cannot be used.
     pub fn has_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
-        self.has_each_of(ids)
+        self.has_each_where(ids, |_| true)
+    }
+
+    /// As [`Store::has_in`] for each of `ids`, which is much faster for many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn has_each_in(&self, domain: Domain, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
+        self.has_each_where(ids, |found| found == domain)
     }
 
     /// Returns true if a pack of `domain` has the item.
@@ -195,7 +205,7 @@ impl Store {
     /// [`ReadError`] if no pack has it, every copy is damaged, or the store cannot be used.
     /// `plain` is then of no use.
     pub fn read(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
-        self.with_sound_index(|| self.read_plain(id, plain))
+        self.with_sound_index(|| self.read_plain(id, None, plain))
     }
 
     /// Reads as [`Store::read`], but only a copy whose plain form has exactly `plain_len` bytes.
@@ -216,7 +226,7 @@ impl Store {
     ///
     /// As for [`Store::read`].
     pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
-        self.with_sound_index(|| self.read_as_stored(id))
+        self.with_sound_index(|| self.read_as_stored(id, None))
     }
 
     /// Says how an item is stored, without reading it; `None` if no pack has it.
@@ -247,6 +257,26 @@ impl Store {
         self.forget_manifest(oid, manifest);
     }
 
+    /// Finds the manifest that was last made from the bytes of a file at `path`, if that is remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn last_added(&self, path: &[u8]) -> Result<Option<ManifestHash>, StoreError> {
+        lock(&self.known).with_index(&self.layout, |index| index.last_added(&path_key(path)))
+    }
+
+    /// Remembers that this manifest was made from the bytes of a file at `path`.
+    ///
+    /// Who calls this made it: a manifest from elsewhere may lie about its file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if that cannot be written, which does no harm.
+    pub fn note_added(&self, path: &[u8], manifest: &ManifestHash) -> Result<(), StoreError> {
+        lock(&self.known).with_index(&self.layout, |index| index.note_added(&path_key(path), manifest))
+    }
+
     /// Learns what other processes and machines wrote since.
     ///
     /// # Errors
@@ -274,6 +304,12 @@ impl Store {
     pub fn writer(&self, domain: Domain) -> PackWriter<'_> {
         PackWriter::new(self, domain)
     }
+}
+
+fn path_key(path: &[u8]) -> [u8; 16] {
+    let mut key = [0; 16];
+    key.copy_from_slice(&blake3::hash(path).as_bytes()[..16]);
+    key
 }
 
 /// Returns true if the error says that this place can be read only.

@@ -11,11 +11,12 @@ use dits_core::limits::BLOCK_LEN;
 use dits_core::manifest::block_tree::{Page, TreeBuilder, block_value};
 use dits_core::manifest::span::{ChunkEntry, Span};
 use dits_core::manifest::{ChunkerId, Layout, Manifest, SideTableEntry, SpanEntry};
+use dits_core::operations::OutlineError;
 use dits_core::operations::hydrate::{Completeness, HydrateError, completeness, write_to};
 use dits_core::operations::verify::{ProveError, prove};
 use dits_core::pack_format::Domain;
 use dits_core::pointer::Pointer;
-use dits_core::store::{NewItem, PackWriter, Sharing, Sources, Store, StoreOptions};
+use dits_core::store::{NewItem, PackWriter, ReadError, Sharing, Sources, Store, StoreOptions};
 use proptest::prelude::*;
 
 const MIB: usize = BLOCK_LEN as usize;
@@ -129,6 +130,32 @@ fn what_was_stored_comes_back_and_is_proven() {
         assert_eq!(completeness(&sources, &file.pointer).unwrap(), Completeness::Complete);
         assert!(hydrated(&sources, &file.pointer).unwrap() == content, "{len} bytes");
     }
+}
+
+#[test]
+fn a_damaged_chunk_is_named_by_a_proof_and_passed_over_for_a_good_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let content = noise(3, 3 * MIB + 5);
+    let file = File::new(&content, 100_000, 8);
+    file.store(&store, Domain::LOCAL);
+    let pack = std::fs::read_dir(dir.path().join("store/open")).unwrap().map(|entry| entry.unwrap().path());
+    let pack = pack.into_iter().find(|path| path.extension() == Some("pack".as_ref())).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[1_234_567] ^= 4;
+    std::fs::write(&pack, bytes).unwrap();
+    let error = prove(&store, Domain::LOCAL, &file.manifest, None, &nothing).unwrap_err();
+    let chunk = ItemId::from(ChunkHash::of(&content[1_200_000..1_300_000]));
+    let OutlineError::Read(ReadError::Damaged { id, .. }) = (match error {
+        ProveError::Outline(error) => error,
+        other => panic!("{other:?}"),
+    }) else {
+        panic!("the chunk is damaged")
+    };
+    assert_eq!(id, chunk);
+    file.store_where(&store, Domain([7; 16]), |id| *id == chunk);
+    let accepted = |id: &ItemId| *id == chunk;
+    assert_eq!(prove(&store, Domain::LOCAL, &file.manifest, None, &accepted).unwrap(), file.pointer);
 }
 
 #[test]

@@ -73,6 +73,21 @@ impl Blobs {
         Ok(self.store.has_in(domain, id)? || self.is_adopted(domain, id)?)
     }
 
+    /// As [`Blobs::is_present`] for each of `ids`, which is much faster for many.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError`] if store or database cannot be asked.
+    pub fn are_present(&self, domain: Domain, ids: &[ItemId]) -> Result<Vec<bool>, BlobError> {
+        let mut present = self.store.has_each_in(domain, ids)?;
+        let absent: Vec<usize> = (0..ids.len()).filter(|at| !present[*at]).collect();
+        let asked: Vec<ItemId> = absent.iter().map(|at| ids[*at]).collect();
+        for (at, is_recorded) in absent.into_iter().zip(self.db.have_presence(RepoId(domain.0), &asked)?) {
+            present[at] = is_recorded && self.store.has(&ids[at])?;
+        }
+        Ok(present)
+    }
+
     /// Returns true if the repository's client sent the item while another repository's
     /// pack held it, and one still does.
     ///

@@ -3,7 +3,7 @@
 //! **For:** writing a file out and proving one: reading and checking a chunk takes as long as
 //! what is done with it, so the two are done at once.
 //!
-//! **May touch:** stores, through the function it is given.
+//! **May touch:** the stores it is given, for reading.
 //!
 //! **Must hold:** memory is bounded by [`AHEAD`] chunks, whatever the file's length; the
 //! other thread has ended when a function of this module returns.
@@ -12,18 +12,20 @@ use std::sync::mpsc;
 
 use crate::hash::ManifestHash;
 use crate::item::ItemId;
+use crate::limits::{BLOCK_LEN, PAGE_BLOCKS_MAX};
 use crate::manifest::span::{ChunkEntry, Span};
-use crate::manifest::{Layout, Manifest, ManifestError, SpanEntry};
+use crate::manifest::{Layout, Manifest, ManifestError, SpanEntry, block_tree};
 use crate::pointer::Pointer;
-use crate::store::ReadError;
+use crate::store::{Items, Located, ReadError, Store};
+
+use blake3::hazmat::ChainingValue;
 
 /// Chunks that may be read before they are wanted.
 const AHEAD: usize = 24;
+/// Chunks that are looked up at once.
+const LOCATED_MAX: usize = 256;
 /// A file up to this length is read on the caller's own thread.
 const ALONE_LEN_MAX: u64 = 1024 * 1024;
-
-/// How items are read: from a store, or from several.
-pub(super) type ReadItem<'a> = dyn Fn(&ItemId, &mut Vec<u8>) -> Result<(), ReadError> + Sync + 'a;
 
 /// Why the outline of a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -58,23 +60,47 @@ pub enum OutlineError {
 }
 
 /// Reads and decodes a manifest.
-pub(super) fn read_manifest(read: &ReadItem<'_>, hash: &ManifestHash) -> Result<Manifest, OutlineError> {
+pub(super) fn read_manifest(items: &dyn Items, hash: &ManifestHash) -> Result<Manifest, OutlineError> {
     let id = ItemId::from(*hash);
     let mut plain = Vec::new();
-    read(&id, &mut plain)?;
+    items.read_located(&id, None, &mut plain)?;
     Manifest::decode(&plain).map_err(|source| OutlineError::Malformed { id, source })
 }
 
 /// Reads and decodes one span of a manifest.
-pub(super) fn read_span(read: &ReadItem<'_>, named: &SpanEntry) -> Result<Span, OutlineError> {
+pub(super) fn read_span(items: &dyn Items, named: &SpanEntry) -> Result<Span, OutlineError> {
     let id = ItemId::from(named.hash);
     let mut plain = Vec::new();
-    read(&id, &mut plain)?;
+    items.read_located(&id, None, &mut plain)?;
     let span = Span::decode(&plain).map_err(|source| OutlineError::Malformed { id, source })?;
     match span.covers() == named.covers {
         true => Ok(span),
         false => Err(OutlineError::WrongLength { id, expected: named.covers, actual: span.covers() }),
     }
+}
+
+/// How many blocks the page with this index covers in a file of `size` bytes.
+pub(super) fn block_count_of_page(size: u64, page_index: usize) -> u64 {
+    let first = page_index as u64 * PAGE_BLOCKS_MAX as u64;
+    size.div_ceil(BLOCK_LEN).saturating_sub(first).min(PAGE_BLOCKS_MAX as u64)
+}
+
+/// Reads the block values of one page of a file.
+pub(super) fn read_page(
+    store: &Store,
+    manifest: &Manifest,
+    page_index: usize,
+) -> Result<Vec<ChainingValue>, OutlineError> {
+    let absent = OutlineError::OtherFile { manifest: manifest.hash() };
+    let Some(value) = manifest.pages().get(page_index) else { return Err(absent) };
+    let count = block_count_of_page(manifest.pointer().size, page_index);
+    if count == 1 {
+        return Ok(vec![*value.as_bytes()]);
+    }
+    let id = ItemId::from(*value);
+    let mut plain = Vec::new();
+    store.read_of_len(&id, count as u32 * 32, &mut plain)?;
+    block_tree::read_page(&plain).ok_or_else(|| ReadError::Missing(id).into())
 }
 
 /// A chunk and where it stands in its file.
@@ -88,19 +114,19 @@ pub struct Placed {
 
 /// Walks the chunks of a file in order, one span in memory at a time.
 pub(super) struct Walk<'a> {
-    read: &'a ReadItem<'a>,
+    items: &'a dyn Items,
     spans: &'a [SpanEntry],
     entries: std::vec::IntoIter<ChunkEntry>,
     offset: u64,
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(read: &'a ReadItem<'a>, manifest: &'a Manifest) -> Walk<'a> {
+    pub fn new(items: &'a dyn Items, manifest: &'a Manifest) -> Walk<'a> {
         let (spans, entries) = match manifest.layout() {
             Layout::Inline(entries) => (&[][..], entries.clone()),
             Layout::Spans(spans) => (spans.as_slice(), Vec::new()),
         };
-        Walk { read, spans, entries: entries.into_iter(), offset: 0 }
+        Walk { items, spans, entries: entries.into_iter(), offset: 0 }
     }
 }
 
@@ -116,7 +142,7 @@ impl Iterator for Walk<'_> {
             }
             let (named, rest) = self.spans.split_first()?;
             self.spans = rest;
-            match read_span(self.read, named) {
+            match read_span(self.items, named) {
                 Ok(span) => self.entries = span.entries().to_vec().into_iter(),
                 Err(error) => {
                     // Offsets behind a span that is not known are not known either.
@@ -134,36 +160,37 @@ impl Iterator for Walk<'_> {
 ///
 /// The first error of the walk, of reading, or of `each`.
 pub(super) fn for_each_chunk<E: From<OutlineError>>(
-    read: &ReadItem<'_>,
+    items: &dyn Items,
     pointer: Pointer,
     walk: impl Iterator<Item = Result<Placed, OutlineError>> + Send,
-    mut each: impl FnMut(Placed, &[u8]) -> Result<(), E>,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
+    let mut walk = walk;
     if pointer.size <= ALONE_LEN_MAX {
         let mut plain = Vec::new();
-        for placed in walk {
-            let placed = placed?;
-            read_chunk(read, &placed, &mut plain)?;
-            each(placed, &plain)?;
-        }
-        return Ok(());
+        return read_all(items, &mut walk, |chunk| {
+            chunk.read(items, &mut plain)?;
+            each(&plain)
+        });
     }
     std::thread::scope(|scope| {
         let (filled_sender, filled) = mpsc::sync_channel(AHEAD);
         let (empty_sender, empty) = mpsc::channel::<Vec<u8>>();
         scope.spawn(move || {
-            for placed in walk {
+            let read = read_all(items, &mut walk, |chunk| {
                 let mut plain = empty.try_recv().unwrap_or_default();
-                let result = placed.and_then(|placed| read_chunk(read, &placed, &mut plain).map(|()| placed));
-                let is_last = result.is_err();
+                chunk.read(items, &mut plain)?;
                 // The other end hangs up when `each` failed: then nobody wants more.
-                if filled_sender.send((result, plain)).is_err() || is_last {
-                    return;
-                }
+                filled_sender.send(Ok(plain)).map_err(|_| Stop::Unwanted)
+            });
+            if let Err(Stop::Failed(error)) = read {
+                // As above.
+                let _ = filled_sender.send(Err(error));
             }
         });
-        for (placed, plain) in filled {
-            each(placed?, &plain)?;
+        for plain in filled {
+            let plain = plain?;
+            each(&plain)?;
             // A buffer that nobody takes back is freed.
             let _ = empty_sender.send(plain);
         }
@@ -171,12 +198,82 @@ pub(super) fn for_each_chunk<E: From<OutlineError>>(
     })
 }
 
-fn read_chunk(read: &ReadItem<'_>, placed: &Placed, plain: &mut Vec<u8>) -> Result<(), OutlineError> {
-    let id = ItemId::from(placed.entry.hash);
-    read(&id, plain)?;
-    let expected = u64::from(placed.entry.len);
-    match plain.len() as u64 == expected {
-        true => Ok(()),
-        false => Err(OutlineError::WrongLength { id, expected, actual: plain.len() as u64 }),
+/// Why the thread that reads ahead stops early.
+enum Stop {
+    Unwanted,
+    Failed(OutlineError),
+}
+
+impl From<OutlineError> for Stop {
+    fn from(error: OutlineError) -> Stop {
+        Stop::Failed(error)
     }
+}
+
+/// A chunk that was looked up, to be read next.
+pub(super) struct Next {
+    placed: Placed,
+    located: Located,
+}
+
+impl Next {
+    /// Where the chunk starts in its file.
+    pub fn offset(&self) -> u64 {
+        self.placed.offset
+    }
+
+    /// Reads the chunk into `plain` as [`Next::read`], but leaves it to the caller to check the whole of which
+    /// it is a part, where it can be read at all.
+    pub fn read_unchecked(self, store: &Store, plain: &mut Vec<u8>) -> Result<(), OutlineError> {
+        match store.read_unchecked(&self.located, plain) && plain.len() == self.placed.entry.len as usize {
+            true => Ok(()),
+            false => self.read(store, plain),
+        }
+    }
+
+    /// Reads the chunk into `plain`, checked.
+    pub fn read(self, items: &dyn Items, plain: &mut Vec<u8>) -> Result<(), OutlineError> {
+        let id = ItemId::from(self.placed.entry.hash);
+        items.read_located(&id, Some(self.located), plain)?;
+        let expected = u64::from(self.placed.entry.len);
+        match plain.len() as u64 == expected {
+            true => Ok(()),
+            false => Err(OutlineError::WrongLength { id, expected, actual: plain.len() as u64 }),
+        }
+    }
+}
+
+/// Looks up the chunks that `walk` names, many at once, and hands each to `each`, in order.
+pub(super) fn read_all<E: From<OutlineError>>(
+    items: &dyn Items,
+    walk: &mut dyn Iterator<Item = Result<Placed, OutlineError>>,
+    mut each: impl FnMut(Next) -> Result<(), E>,
+) -> Result<(), E> {
+    loop {
+        let (batch, error) = take_batch(walk);
+        let ids: Vec<ItemId> = batch.iter().map(|placed| placed.entry.hash.into()).collect();
+        let located = items.locate(&ids).map_err(|error| OutlineError::from(ReadError::from(error)))?;
+        for (placed, located) in batch.into_iter().zip(located) {
+            each(Next { placed, located })?;
+        }
+        if let Some(error) = error {
+            return Err(error.into());
+        }
+        if ids.len() < LOCATED_MAX {
+            return Ok(());
+        }
+    }
+}
+
+/// The next chunks of the walk, and what ended it.
+fn take_batch(walk: &mut dyn Iterator<Item = Result<Placed, OutlineError>>) -> (Vec<Placed>, Option<OutlineError>) {
+    let mut batch = Vec::new();
+    while batch.len() < LOCATED_MAX {
+        match walk.next() {
+            Some(Ok(placed)) => batch.push(placed),
+            Some(Err(error)) => return (batch, Some(error)),
+            None => break,
+        }
+    }
+    (batch, None)
 }

@@ -294,8 +294,7 @@ impl Fetching<'_> {
 
     /// Checks that a manifest from outside leads to its file.
     fn check(&self, manifest: &Manifest) -> Result<Result<(), NotFetched>, FetchError> {
-        let read = |id: &ItemId, plain: &mut Vec<u8>| self.sources.read(id, plain);
-        Ok(match hydrate::check(&read, &manifest.hash(), manifest, |_| Ok(())) {
+        Ok(match hydrate::check(self.sources, &manifest.hash(), manifest, |_| Ok(())) {
             Ok(()) => Ok(()),
             Err(HydrateError::Store(error)) => return Err(error.into()),
             Err(HydrateError::Outline(OutlineError::Read(error))) => match error {

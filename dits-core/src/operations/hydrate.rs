@@ -11,13 +11,13 @@
 
 use std::io::{self, Write};
 
-use super::chunk_stream::{OutlineError, ReadItem, Walk, for_each_chunk, read_manifest, read_span};
+use super::chunk_stream::{OutlineError, Walk, for_each_chunk, read_manifest, read_span};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 use crate::manifest::span::ChunkEntry;
 use crate::manifest::{Layout, Manifest};
 use crate::pointer::Pointer;
-use crate::store::{ReadError, Sources, StoreError};
+use crate::store::{Items, ReadError, Sources, StoreError};
 
 /// Whether a file can be hydrated from what is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,22 +83,21 @@ pub fn completeness(sources: &Sources, pointer: &Pointer) -> Result<Completeness
 /// [`HydrateError`] if a part is missing or damaged, the whole is not what the pointer
 /// names, or writing failed. Bytes may have been written by then.
 pub fn write_to(sources: &Sources, pointer: &Pointer, out: &mut dyn Write) -> Result<(), HydrateError> {
-    let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
-    let (hash, manifest) = choose(sources, &read, pointer)?;
-    let written = check(&read, &hash, &manifest, |plain| out.write_all(plain).map_err(HydrateError::Write));
+    let (hash, manifest) = choose(sources, pointer)?;
+    let written = check(sources, &hash, &manifest, |plain| out.write_all(plain).map_err(HydrateError::Write));
     written.inspect_err(|error| note_unusable(sources, error, &hash, pointer))
 }
 
 /// Reads the content that a manifest leads to, hands it on, and checks that it is the file's.
 pub(super) fn check(
-    read: &ReadItem<'_>,
+    items: &dyn Items,
     hash: &ManifestHash,
     manifest: &Manifest,
     mut each: impl FnMut(&[u8]) -> Result<(), HydrateError>,
 ) -> Result<(), HydrateError> {
     let pointer = manifest.pointer();
     let mut hasher = blake3::Hasher::new();
-    for_each_chunk(read, pointer, Walk::new(read, manifest), |_, plain| {
+    for_each_chunk(items, pointer, Walk::new(items, manifest), |plain| {
         hasher.update(plain);
         each(plain)
     })?;
@@ -119,15 +118,15 @@ fn note_unusable(sources: &Sources, error: &HydrateError, hash: &ManifestHash, p
 
 /// Chooses the manifest to hydrate from: where there are several, the first complete one that
 /// leads to the file. That is found out before a byte is written, since none can be taken back.
-fn choose(sources: &Sources, read: &ReadItem<'_>, pointer: &Pointer) -> Result<(ManifestHash, Manifest), HydrateError> {
+fn choose(sources: &Sources, pointer: &Pointer) -> Result<(ManifestHash, Manifest), HydrateError> {
     let hashes = sources.manifests_of(&pointer.oid)?;
     let mut first_error = HydrateError::NoManifest { oid: pointer.oid };
     let mut incomplete = None;
     for hash in &hashes {
-        match usable(read, hash, pointer) {
+        match usable(sources, hash, pointer) {
             Ok(manifest) if hashes.len() == 1 => return Ok((*hash, manifest)),
             Ok(manifest) if missing_of(sources, &manifest)?.is_empty() => {
-                match check(read, hash, &manifest, |_| Ok(())) {
+                match check(sources, hash, &manifest, |_| Ok(())) {
                     Ok(()) => return Ok((*hash, manifest)),
                     Err(error) => {
                         note_unusable(sources, &error, hash, pointer);
@@ -142,8 +141,8 @@ fn choose(sources: &Sources, read: &ReadItem<'_>, pointer: &Pointer) -> Result<(
     incomplete.ok_or(first_error)
 }
 
-fn usable(read: &ReadItem<'_>, hash: &ManifestHash, pointer: &Pointer) -> Result<Manifest, OutlineError> {
-    let manifest = read_manifest(read, hash)?;
+fn usable(items: &dyn Items, hash: &ManifestHash, pointer: &Pointer) -> Result<Manifest, OutlineError> {
+    let manifest = read_manifest(items, hash)?;
     match manifest.pointer() == *pointer {
         true => Ok(manifest),
         false => Err(OutlineError::OtherFile { manifest: *hash }),
@@ -151,10 +150,9 @@ fn usable(read: &ReadItem<'_>, hash: &ManifestHash, pointer: &Pointer) -> Result
 }
 
 fn look(sources: &Sources, pointer: &Pointer) -> Result<Completeness, HydrateError> {
-    let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
     let mut fewest: Option<Vec<ItemId>> = None;
     for hash in sources.manifests_of(&pointer.oid)? {
-        let Ok(manifest) = usable(&read, &hash, pointer) else { continue };
+        let Ok(manifest) = usable(sources, &hash, pointer) else { continue };
         let items = missing_of(sources, &manifest)?;
         if items.is_empty() {
             return Ok(Completeness::Complete);
@@ -170,12 +168,9 @@ fn look(sources: &Sources, pointer: &Pointer) -> Result<Completeness, HydrateErr
 fn missing_of(sources: &Sources, manifest: &Manifest) -> Result<Vec<ItemId>, HydrateError> {
     let mut missing = Vec::new();
     let mut look_for = |entries: &[ChunkEntry]| -> Result<(), StoreError> {
-        for entry in entries {
-            let id = entry.hash.into();
-            if !sources.has(&id)? {
-                missing.push(id);
-            }
-        }
+        let ids: Vec<ItemId> = entries.iter().map(|entry| entry.hash.into()).collect();
+        let is_here = sources.has_each(&ids)?;
+        missing.extend(ids.into_iter().zip(is_here).filter_map(|(id, is_here)| (!is_here).then_some(id)));
         Ok(())
     };
     let mut missing_spans = Vec::new();
@@ -183,8 +178,7 @@ fn missing_of(sources: &Sources, manifest: &Manifest) -> Result<Vec<ItemId>, Hyd
         Layout::Inline(entries) => look_for(entries)?,
         Layout::Spans(spans) => {
             for named in spans {
-                let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
-                match read_span(&read, named) {
+                match read_span(sources, named) {
                     Ok(span) => look_for(span.entries())?,
                     Err(OutlineError::Read(ReadError::Store(error))) => return Err(error.into()),
                     Err(_) => missing_spans.push(named.hash.into()),

@@ -31,11 +31,10 @@ pub struct Outline {
 ///
 /// [`OutlineError`] if no manifest of it can be read with all its spans.
 pub fn of(sources: &Sources, oid: &FileHash) -> Result<Option<Outline>, OutlineError> {
-    let read = |id: &ItemId, plain: &mut Vec<u8>| sources.read(id, plain);
     let mut first_error = None;
     for hash in sources.manifests_of(oid).map_err(ReadError::from)? {
-        let outline = read_manifest(&read, &hash).and_then(|manifest| {
-            let chunks = Walk::new(&read, &manifest).collect::<Result<Vec<Placed>, OutlineError>>()?;
+        let outline = read_manifest(sources, &hash).and_then(|manifest| {
+            let chunks = Walk::new(sources, &manifest).collect::<Result<Vec<Placed>, OutlineError>>()?;
             Ok(Outline { hash, manifest, chunks })
         });
         match outline {

@@ -10,17 +10,23 @@
 //! - only blocks that stand at the same place in a file proven before are not read again;
 //! - memory grows by one byte for each MiB of the file, and nothing else.
 
-use super::chunk_stream::{OutlineError, Placed, ReadItem, Walk, for_each_chunk, read_manifest, read_span};
+mod runs;
+
+use super::chunk_stream::{
+    OutlineError, Walk, block_count_of_page, for_each_chunk, read_manifest, read_page, read_span,
+};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 use crate::limits::{BLOCK_LEN, PAGE_BLOCKS_MAX};
-use crate::manifest::block_tree::{Page, TreeBuilder, page_count, read_page};
+use crate::manifest::block_tree::{Page, TreeBuilder, page_count};
+use crate::manifest::span::ChunkEntry;
 use crate::manifest::{Layout, Manifest};
 use crate::pack_format::Domain;
 use crate::pointer::Pointer;
 use crate::store::{ReadError, Store, StoreError};
 
-use blake3::hazmat::{ChainingValue, HasherExt};
+use blake3::hazmat::ChainingValue;
+use runs::Reading;
 
 /// Most missing items that one answer lists.
 pub const MISSING_MAX: usize = 64 * 1024;
@@ -60,64 +66,61 @@ pub fn prove(
     base: Option<&ManifestHash>,
     present: &dyn Fn(&ItemId) -> bool,
 ) -> Result<Pointer, ProveError> {
-    let read = |id: &ItemId, plain: &mut Vec<u8>| store.read(id, plain);
-    let is_present = |id: &ItemId| -> Result<bool, StoreError> { Ok(store.has_in(domain, id)? || present(id)) };
-    if !is_present(&(*manifest).into())? {
+    let absent = |ids: &[ItemId]| -> Result<Vec<ItemId>, StoreError> {
+        let is_here = store.has_each_in(domain, ids)?;
+        let absent = ids.iter().zip(is_here).filter(|(id, is_here)| !is_here && !present(id));
+        Ok(absent.map(|(id, _)| *id).collect())
+    };
+    if !absent(&[(*manifest).into()])?.is_empty() {
         return Err(ProveError::Missing(vec![(*manifest).into()]));
     }
-    let manifest = read_manifest(&read, manifest)?;
-    check_presence(&read, &manifest, &is_present)?;
+    let manifest = read_manifest(store, manifest)?;
+    check_presence(store, &manifest, absent)?;
     check_side_tables(store, &manifest)?;
     let pointer = manifest.pointer();
     // A base that cannot be used saves nothing, and spoils nothing.
-    let base = base.and_then(|base| read_manifest(&read, base).ok());
-    let oid = match page_count(pointer.size) {
-        0 => hash_plainly(&read, &manifest)?,
-        _ => hash_blocks(store, &read, &manifest, base.as_ref())?,
+    let base = base.and_then(|base| read_manifest(store, base).ok());
+    let hash = |reading| match page_count(pointer.size) {
+        0 => hash_plainly(store, &manifest),
+        _ => hash_blocks(store, reading, &manifest, base.as_ref()),
     };
-    match oid == pointer.oid {
-        true => Ok(pointer),
-        false => Err(ProveError::Mismatch { oid: pointer.oid }),
+    // The oid checks all chunks at once. Only where it does not come out each is checked by itself: that
+    // names a damaged one, or finds a good copy of it.
+    match hash(Reading::Unchecked) {
+        Ok(oid) if oid == pointer.oid => Ok(pointer),
+        _ => match hash(Reading::Checked)? == pointer.oid {
+            true => Ok(pointer),
+            false => Err(ProveError::Mismatch { oid: pointer.oid }),
+        },
     }
 }
 
-/// Checks that every part of the manifest is present.
+/// Checks that every part of the manifest is present; `absent` picks those that are not.
 fn check_presence(
-    read: &ReadItem<'_>,
+    store: &Store,
     manifest: &Manifest,
-    is_present: &dyn Fn(&ItemId) -> Result<bool, StoreError>,
+    absent: impl Fn(&[ItemId]) -> Result<Vec<ItemId>, StoreError>,
 ) -> Result<(), ProveError> {
     let mut missing = Vec::new();
-    let mut look_for = |id: ItemId| -> Result<bool, ProveError> {
-        if is_present(&id)? {
-            return Ok(true);
-        }
-        missing.push(id);
+    let mut look_for = |ids: &[ItemId]| -> Result<bool, ProveError> {
+        let absent = absent(ids)?;
+        missing.extend_from_slice(&absent[..absent.len().min(MISSING_MAX - missing.len())]);
         match missing.len() < MISSING_MAX {
-            true => Ok(false),
+            true => Ok(absent.is_empty()),
             false => Err(ProveError::Missing(std::mem::take(&mut missing))),
         }
     };
-    for table in manifest.side_tables() {
-        look_for(table.hash.into())?;
-    }
-    for (page_index, page) in manifest.pages().iter().enumerate() {
-        if block_count_of_page(manifest.pointer().size, page_index) >= 2 {
-            look_for((*page).into())?;
-        }
-    }
+    let pages = manifest.pages().iter().enumerate();
+    let stored_pages = pages.filter(|(index, _)| block_count_of_page(manifest.pointer().size, *index) >= 2);
+    let parts = manifest.side_tables().iter().map(|table| table.hash.into());
+    look_for(&parts.chain(stored_pages.map(|(_, page)| (*page).into())).collect::<Vec<_>>())?;
+    let ids = |entries: &[ChunkEntry]| entries.iter().map(|entry| entry.hash.into()).collect::<Vec<ItemId>>();
     match manifest.layout() {
-        Layout::Inline(entries) => {
-            for entry in entries {
-                look_for(entry.hash.into())?;
-            }
-        }
+        Layout::Inline(entries) => drop(look_for(&ids(entries))?),
         Layout::Spans(spans) => {
             for named in spans {
-                if look_for(named.hash.into())? {
-                    for entry in read_span(read, named)?.entries() {
-                        look_for(entry.hash.into())?;
-                    }
+                if look_for(&[named.hash.into()])? {
+                    look_for(&ids(read_span(store, named)?.entries()))?;
                 }
             }
         }
@@ -141,15 +144,9 @@ fn check_side_tables(store: &Store, manifest: &Manifest) -> Result<(), ProveErro
     Ok(())
 }
 
-/// How many blocks the page with this index covers in a file of `size` bytes.
-fn block_count_of_page(size: u64, page_index: usize) -> u64 {
-    let first = page_index as u64 * PAGE_BLOCKS_MAX as u64;
-    (size.div_ceil(BLOCK_LEN) - first).min(PAGE_BLOCKS_MAX as u64)
-}
-
-fn hash_plainly(read: &ReadItem<'_>, manifest: &Manifest) -> Result<FileHash, ProveError> {
+fn hash_plainly(store: &Store, manifest: &Manifest) -> Result<FileHash, ProveError> {
     let mut hasher = blake3::Hasher::new();
-    for_each_chunk(read, manifest.pointer(), Walk::new(read, manifest), |_, plain| {
+    for_each_chunk(store, manifest.pointer(), Walk::new(store, manifest), |plain| {
         hasher.update(plain);
         Ok::<_, ProveError>(())
     })?;
@@ -159,20 +156,19 @@ fn hash_plainly(read: &ReadItem<'_>, manifest: &Manifest) -> Result<FileHash, Pr
 /// Hashes a file of two or more blocks, and checks each stored page against what that gives.
 fn hash_blocks(
     store: &Store,
-    read: &ReadItem<'_>,
+    reading: Reading,
     manifest: &Manifest,
     base: Option<&Manifest>,
 ) -> Result<FileHash, ProveError> {
-    let pointer = manifest.pointer();
+    let size = manifest.pointer().size;
     let known = match base {
-        Some(base) => KnownBlocks::find(store, read, manifest, base)?,
-        None => KnownBlocks::none(store, pointer.size),
+        Some(base) => KnownBlocks::find(store, manifest, base)?,
+        None => KnownBlocks::none(store, size),
     };
-    let is_unknown = |placed: &Placed| !known.covers(placed.offset, placed.offset + u64::from(placed.entry.len));
-    let walk = Walk::new(read, manifest).filter(|placed| placed.as_ref().map_or(true, is_unknown));
-    let mut hashing = BlockHashing::new(store, manifest, &known);
-    for_each_chunk(read, pointer, walk, |placed, plain| hashing.push(placed.offset, plain))?;
-    hashing.finish()
+    let mut merging = Merging::new(store, manifest, &known);
+    let runs = runs::unknown(Walk::new(store, manifest), &known.is_known, size);
+    runs::hash_each(store, reading, runs, |first_block, values| merging.push(first_block, &values))?;
+    merging.finish()
 }
 
 /// Which blocks need no reading, because they stand at the same place in a proven file.
@@ -188,12 +184,7 @@ impl<'a> KnownBlocks<'a> {
     }
 
     /// Walks both files side by side, and finds the blocks whose chunks are the same.
-    fn find(
-        store: &'a Store,
-        read: &ReadItem<'_>,
-        manifest: &Manifest,
-        base: &'a Manifest,
-    ) -> Result<KnownBlocks<'a>, ProveError> {
+    fn find(store: &'a Store, manifest: &Manifest, base: &'a Manifest) -> Result<KnownBlocks<'a>, ProveError> {
         let size = manifest.pointer().size;
         let mut known = KnownBlocks::none(store, size);
         if page_count(base.pointer().size) == 0 {
@@ -201,8 +192,8 @@ impl<'a> KnownBlocks<'a> {
         }
         let mut is_same_block = vec![true; known.is_known.len()];
         // A base with a span that cannot be read ends there.
-        let mut base_walk = Walk::new(read, base).map_while(Result::ok).peekable();
-        for placed in Walk::new(read, manifest) {
+        let mut base_walk = Walk::new(store, base).map_while(Result::ok).peekable();
+        for placed in Walk::new(store, manifest) {
             let placed = placed?;
             while base_walk.next_if(|other| other.offset < placed.offset).is_some() {}
             if base_walk.peek() != Some(&placed) {
@@ -232,28 +223,11 @@ impl<'a> KnownBlocks<'a> {
         }
     }
 
-    fn covers(&self, start: u64, end: u64) -> bool {
-        blocks_of(start, end).all(|block| self.is_known[block])
-    }
-
     /// The block values of a page of the base.
     fn page(&self, page_index: usize) -> Option<Vec<ChainingValue>> {
         let base = self.base?;
-        let value = base.pages().get(page_index)?;
-        match block_count_of_page(base.pointer().size, page_index) {
-            1 => Some(vec![*value.as_bytes()]),
-            _ => read_page_of(self.store, base, page_index).ok(),
-        }
+        read_page(self.store, base, page_index).ok()
     }
-}
-
-/// Reads the block values of one page of a file.
-fn read_page_of(store: &Store, manifest: &Manifest, page_index: usize) -> Result<Vec<ChainingValue>, ReadError> {
-    let id = ItemId::from(manifest.pages()[page_index]);
-    let mut plain = Vec::new();
-    let len = block_count_of_page(manifest.pointer().size, page_index) as u32 * 32;
-    store.read_of_len(&id, len, &mut plain)?;
-    read_page(&plain).ok_or(ReadError::Missing(id))
 }
 
 /// The numbers of the blocks that a run of bytes touches.
@@ -261,50 +235,28 @@ fn blocks_of(start: u64, end: u64) -> std::ops::Range<usize> {
     (start / BLOCK_LEN) as usize..end.div_ceil(BLOCK_LEN) as usize
 }
 
-/// Hashes block after block; what is known is taken from the base.
-struct BlockHashing<'a> {
+/// Merges the values of a file's blocks; those of known ones are taken from the base.
+struct Merging<'a> {
     store: &'a Store,
     manifest: &'a Manifest,
     known: &'a KnownBlocks<'a>,
     /// The page of the base that was used last.
     known_page: Option<(usize, Vec<ChainingValue>)>,
-    /// The block that is hashed next.
+    /// The block whose value comes next.
     next: usize,
-    /// That block, once its first bytes came.
-    hasher: blake3::Hasher,
     page_count: usize,
     tree: TreeBuilder,
 }
 
-impl<'a> BlockHashing<'a> {
-    fn new(store: &'a Store, manifest: &'a Manifest, known: &'a KnownBlocks<'a>) -> BlockHashing<'a> {
-        let (hasher, tree) = (blake3::Hasher::new(), TreeBuilder::default());
-        BlockHashing { store, manifest, known, known_page: None, next: 0, hasher, page_count: 0, tree }
+impl<'a> Merging<'a> {
+    fn new(store: &'a Store, manifest: &'a Manifest, known: &'a KnownBlocks<'a>) -> Merging<'a> {
+        Merging { store, manifest, known, known_page: None, next: 0, page_count: 0, tree: TreeBuilder::default() }
     }
 
-    /// Takes the bytes that start at `offset`. Bytes are left out only where blocks are known.
-    fn push(&mut self, offset: u64, bytes: &[u8]) -> Result<(), ProveError> {
-        let size = self.manifest.pointer().size;
-        let (mut at, mut rest) = (offset, bytes);
-        while !rest.is_empty() {
-            let block = (at / BLOCK_LEN) as usize;
-            let end = (at - at % BLOCK_LEN + BLOCK_LEN).min(size);
-            let (piece, behind) = rest.split_at(rest.len().min((end - at) as usize));
-            if !self.known.is_known[block] {
-                self.take_known(block)?;
-                if at.is_multiple_of(BLOCK_LEN) {
-                    self.hasher = blake3::Hasher::new();
-                    self.hasher.set_input_offset(at);
-                }
-                self.hasher.update(piece);
-                if at + piece.len() as u64 == end {
-                    self.push_value(self.hasher.finalize_non_root())?;
-                }
-            }
-            at += piece.len() as u64;
-            rest = behind;
-        }
-        Ok(())
+    /// Takes the values of blocks from `first_block` on; those left out before it are known.
+    fn push(&mut self, first_block: usize, values: &[ChainingValue]) -> Result<(), ProveError> {
+        self.take_known(first_block)?;
+        values.iter().try_for_each(|value| self.push_value(*value))
     }
 
     /// Takes the values of the known blocks before `block` from the base.

@@ -4,7 +4,8 @@
 //!
 //! **May touch:** packs, reading only, and the index.
 //!
-//! **Must hold:** no byte is given out that was not checked against the id it was asked by.
+//! **Must hold:** no byte is given out that was not checked against the id it was asked by, but to the
+//! proof of a whole file, which checks all of them together.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -26,8 +27,12 @@ thread_local! {
     static DECODER: RefCell<Decoder> = RefCell::new(Decoder::new());
 }
 
+/// Where an item is, looked up together with others: reading it asks the index no more.
+#[derive(Debug, Default)]
+pub struct Located(Found);
+
 /// Copies of an item, and what stood in the way of others.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Found {
     /// Those that a reader found damaged before come last.
     copies: Vec<Copy>,
@@ -39,6 +44,7 @@ struct Found {
     unusable: Option<(PathBuf, PackProblem)>,
 }
 
+#[derive(Debug)]
 struct Copy {
     pack: Arc<Pack>,
     place: Place,
@@ -73,14 +79,14 @@ impl Store {
         Ok(good.map(|Entry { codec, stored_len, .. }| StoredForm { codec, stored_len }))
     }
 
-    pub(super) fn has_each_of(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
-        let places = lock(&self.known).with_index(&self.layout, |index| index.places_of_all(ids))?;
-        let each = ids.iter().zip(places).map(|(id, places)| {
-            let found = self.look(id, places)?;
-            match found.has_copy(|_| true) {
-                false if found.gone => self.has_where(id, |_| true),
-                is_there => Ok(is_there),
-            }
+    pub(super) fn has_each_where(
+        &self,
+        ids: &[ItemId],
+        is_wanted: impl Fn(Domain) -> bool,
+    ) -> Result<Vec<bool>, StoreError> {
+        let each = ids.iter().zip(self.find_each(ids)?).map(|(id, Located(found))| match found.has_copy(&is_wanted) {
+            false if found.gone => self.has_where(id, &is_wanted),
+            is_there => Ok(is_there),
         });
         each.collect()
     }
@@ -98,20 +104,34 @@ impl Store {
         Ok(found.has_copy(|found| found == domain))
     }
 
-    pub(super) fn read_plain(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
-        self.read_copy(id, |_| true, |copy| read_plain(&copy.pack, &copy.entry, plain))
+    pub(super) fn find_each(&self, ids: &[ItemId]) -> Result<Vec<Located>, StoreError> {
+        let places = lock(&self.known).with_index(&self.layout, |index| index.places_of_all(ids))?;
+        ids.iter().zip(places).map(|(id, places)| self.look(id, places).map(Located)).collect()
+    }
+
+    pub(super) fn read_plain(&self, id: &ItemId, found: Option<Located>, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.read_copy(id, found, |_| true, |copy| read_plain(&copy.pack, &copy.entry, plain))
+    }
+
+    /// Reads the first copy that is there, as it is. Returns false if there is none that can be read.
+    ///
+    /// Only for who checks what is put together of it, and asks for checked bytes if that is wrong.
+    pub(crate) fn read_unchecked(&self, Located(found): &Located, plain: &mut Vec<u8>) -> bool {
+        let copy = found.copies.iter().find(|copy| !copy.place.is_damaged);
+        copy.is_some_and(|copy| read_plain_unchecked(&copy.pack, &copy.entry, plain))
     }
 
     pub(super) fn read_plain_of_len(&self, id: &ItemId, plain_len: u32, plain: &mut Vec<u8>) -> Result<(), ReadError> {
         let is_wanted = |copy: &Copy| copy.entry.plain_len == plain_len;
-        self.read_copy(id, is_wanted, |copy| read_plain(&copy.pack, &copy.entry, plain))
+        self.read_copy(id, None, is_wanted, |copy| read_plain(&copy.pack, &copy.entry, plain))
     }
 
-    pub(super) fn read_as_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
+    pub(super) fn read_as_stored(&self, id: &ItemId, found: Option<Located>) -> Result<StoredItem, ReadError> {
         let mut bytes = Vec::new();
         let mut entry = None;
         self.read_copy(
             id,
+            found,
             |_| true,
             |copy| {
                 entry = Some(copy.entry);
@@ -122,16 +142,20 @@ impl Store {
         Ok(StoredItem { id, codec, plain_len, bytes })
     }
 
-    /// Tries one wanted copy after another until `read` returns true.
+    /// Tries one wanted copy after another until `read` returns true, those of `located` first.
     fn read_copy(
         &self,
         id: &ItemId,
+        mut located: Option<Located>,
         is_wanted: impl Fn(&Copy) -> bool,
         mut read: impl FnMut(&Copy) -> bool,
     ) -> Result<(), ReadError> {
         let mut unusable = None;
         loop {
-            let found = self.find(id)?;
+            let found = match located.take() {
+                Some(Located(found)) => found,
+                None => self.find(id)?,
+            };
             let mut is_stale = false;
             for copy in found.copies.iter().filter(|copy| is_wanted(copy)) {
                 let is_good = read(copy);
@@ -318,17 +342,18 @@ fn not_read(
 
 /// Puts the plain bytes of `entry` into `plain`; returns false if they are not what its id names.
 fn read_plain(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> bool {
+    read_plain_unchecked(pack, entry, plain) && entry.id.names(plain)
+}
+
+fn read_plain_unchecked(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> bool {
     if entry.codec == Codec::Raw {
-        return pack.read_stored(entry, plain) && entry.id.names(plain);
+        return pack.read_stored(entry, plain);
     }
     let mut stored = Vec::new();
-    if !pack.read_stored(entry, &mut stored) {
-        return false;
-    }
-    let decoded = DECODER
-        .with_borrow_mut(|decoder| decoder.decode(entry.codec, &stored, entry.plain_len as usize, plain))
-        .is_ok();
-    decoded && entry.id.names(plain)
+    pack.read_stored(entry, &mut stored)
+        && DECODER
+            .with_borrow_mut(|decoder| decoder.decode(entry.codec, &stored, entry.plain_len as usize, plain))
+            .is_ok()
 }
 
 /// Reads the file that a stored manifest is about; `None` if it is damaged or no manifest.

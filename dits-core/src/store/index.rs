@@ -14,16 +14,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::StoreError;
 use super::layout::OpenName;
 use super::refresh::identity_of;
-use crate::hash::{FileHash, PackHash};
+use crate::hash::{FileHash, ManifestHash, PackHash};
 use crate::item::ItemId;
 
 /// The version of the tables; an index of another one is thrown away.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long to wait for another process's transaction.
 const BUSY_MS: u64 = 30_000;
 
@@ -47,6 +48,10 @@ const SCHEMA: &str = "
         pack INTEGER NOT NULL,
         entry INTEGER NOT NULL,
         PRIMARY KEY (oid, pack, entry)
+    ) WITHOUT ROWID;
+    CREATE TABLE added (
+        path BLOB PRIMARY KEY,
+        manifest BLOB NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE damaged (
         pack INTEGER NOT NULL,
@@ -150,6 +155,7 @@ impl Index {
             format!("file:{}?immutable=1", path.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(uri, flags).ok()?;
+        keep_plans(&connection).ok()?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).ok()?;
         (version == SCHEMA_VERSION).then(|| Index { connection, path: path.to_owned(), identity: None })
     }
@@ -166,6 +172,7 @@ impl Index {
         let make = || -> rusqlite::Result<Index> {
             let mut connection = open(path)?;
             connection.set_prepared_statement_cache_capacity(32);
+            keep_plans(&connection)?;
             if user_version(&connection)? != SCHEMA_VERSION {
                 let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 if user_version(&change)? == 0 {
@@ -331,6 +338,24 @@ impl Index {
         })
     }
 
+    /// Finds the manifest that was last made of a file at this path.
+    pub fn last_added(&self, path: &[u8; 16]) -> Result<Option<ManifestHash>, StoreError> {
+        self.wrap(|| {
+            let mut statement = self.connection.prepare_cached("SELECT manifest FROM added WHERE path = ?1")?;
+            let manifest: Option<[u8; 32]> = statement.query_row([path], |row| row.get(0)).optional()?;
+            Ok(manifest.map(ManifestHash::from_bytes))
+        })
+    }
+
+    /// Notes that this manifest was made of a file at this path.
+    pub fn note_added(&mut self, path: &[u8; 16], manifest: &ManifestHash) -> Result<(), StoreError> {
+        self.change(|change| {
+            let insert = "INSERT INTO added (path, manifest) VALUES (?1, ?2)
+                ON CONFLICT DO UPDATE SET manifest = excluded.manifest";
+            change.execute(insert, params![path, manifest.as_bytes()]).map(drop)
+        })
+    }
+
     /// Returns true if any entry is noted as damaged.
     pub fn has_damage(&self) -> Result<bool, StoreError> {
         self.wrap(|| self.connection.prepare_cached("SELECT 1 FROM damaged")?.exists([]))
@@ -376,6 +401,12 @@ impl Index {
     fn wrap<T>(&self, body: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, StoreError> {
         body().map_err(|source| StoreError::Index { path: self.path.clone(), source })
     }
+}
+
+/// Keeps SQLite from planning a prepared statement anew for each value that is bound to it, which takes
+/// many times as long as the search.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn flags() -> OpenFlags {

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, FsWord, fallocate, fstatfs};
 
 use super::error::WriteError;
 
@@ -21,6 +21,9 @@ const BUFFER_LEN: usize = 64 * 1024;
 const ROOM_LEN_MAX: u64 = 8 * 1024 * 1024;
 /// Least room that is reserved ahead, in bytes.
 const ROOM_LEN_MIN: u64 = 256 * 1024;
+
+/// The type of a tmpfs, from Linux's `linux/magic.h`.
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// A payload under construction.
 #[derive(Debug)]
@@ -36,7 +39,9 @@ pub(super) struct Payload {
 impl Payload {
     /// Goes on at `end`, where the payload in `file` ends.
     pub fn new(file: File, path: PathBuf, end: u64) -> Payload {
-        Payload { file, path, buffer: Vec::new(), written: end, reserved: end, can_reserve: true }
+        // A tmpfs has no extents to lay out, and would clear every page that it is about to fill.
+        let can_reserve = !fstatfs(&file).is_ok_and(|stat| stat.f_type == TMPFS_MAGIC);
+        Payload { file, path, buffer: Vec::new(), written: end, reserved: end, can_reserve }
     }
 
     /// Where the next item will start.

@@ -7,9 +7,47 @@
 //! **Must hold:** a store that cannot be used never hides an item that another one has.
 
 use super::error::{ReadError, StoreError};
-use super::{Store, StoredForm, StoredItem};
+use super::{Located, Store, StoredForm, StoredItem};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
+
+/// One store, or several read as one.
+pub trait Items: Sync {
+    /// Looks up many items at once, to be read soon. One that is not there is found missing then.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the own store cannot be used.
+    fn locate(&self, ids: &[ItemId]) -> Result<Vec<Located>, StoreError>;
+
+    /// Reads as [`Store::read`], without asking the index where the item was located before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::read`].
+    fn read_located(&self, id: &ItemId, located: Option<Located>, plain: &mut Vec<u8>) -> Result<(), ReadError>;
+}
+
+impl Items for Store {
+    fn locate(&self, ids: &[ItemId]) -> Result<Vec<Located>, StoreError> {
+        self.find_each(ids)
+    }
+
+    fn read_located(&self, id: &ItemId, mut located: Option<Located>, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.with_sound_index(|| self.read_plain(id, located.take(), plain))
+    }
+}
+
+impl Items for Sources {
+    fn locate(&self, ids: &[ItemId]) -> Result<Vec<Located>, StoreError> {
+        // What only another store has is found as it is read.
+        self.own.locate(ids)
+    }
+
+    fn read_located(&self, id: &ItemId, mut located: Option<Located>, plain: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.first_good(|store| store.read_plain(id, located.take(), plain))
+    }
+}
 
 /// A repository's own store, and others to read from.
 #[derive(Debug)]
@@ -60,7 +98,7 @@ impl Sources {
     ///
     /// What the own store said, or another one that has a damaged copy.
     pub fn read(&self, id: &ItemId, plain: &mut Vec<u8>) -> Result<(), ReadError> {
-        self.first_good(|store| store.read_plain(id, plain))
+        self.first_good(|store| store.read_plain(id, None, plain))
     }
 
     /// Reads as [`Store::read_stored`], from the first store that has a good copy.
@@ -69,7 +107,16 @@ impl Sources {
     ///
     /// As for [`Sources::read`].
     pub fn read_stored(&self, id: &ItemId) -> Result<StoredItem, ReadError> {
-        self.first_good(|store| store.read_as_stored(id))
+        self.read_stored_located(id, None)
+    }
+
+    /// As [`Sources::read_stored`], without asking the index where the item was located before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sources::read`].
+    pub fn read_stored_located(&self, id: &ItemId, mut located: Option<Located>) -> Result<StoredItem, ReadError> {
+        self.first_good(|store| store.read_as_stored(id, located.take()))
     }
 
     /// Says as [`Store::stored_form`] how an item is stored, in the first store that has it.

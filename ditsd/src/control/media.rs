@@ -54,7 +54,7 @@ impl Shared {
 
     fn missing_in(&self, repo: &RepoRow, lease: LeaseId, groups: &[Vec<ItemId>]) -> Result<Vec<Vec<bool>>, CallError> {
         let domain = repo.domain();
-        let ask = |group: &Vec<ItemId>| group.iter().map(|id| self.blobs.is_present(domain, id)).collect();
+        let ask = |group: &Vec<ItemId>| self.blobs.are_present(domain, group);
         let present: Vec<Vec<bool>> = groups.iter().map(ask).collect::<Result<_, _>>()?;
         let pairs = groups.iter().flatten().zip(present.iter().flatten());
         let leased: Vec<ItemId> = pairs.filter(|(_, is_present)| **is_present).map(|(id, _)| *id).collect();

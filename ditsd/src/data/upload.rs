@@ -29,6 +29,8 @@ use super::{Frames, Presence};
 const COMMIT_EVERY: usize = 8 * 1024 * 1024;
 /// Items of other repositories' packs after which they are recorded.
 const ADOPTED_MAX: usize = 4096;
+/// Items that the store is asked about at once.
+const BATCH_MAX: usize = 64;
 /// Items that wait for the writer; their bytes are bounded by the connection's room.
 const ITEMS_WAITING: usize = 256;
 
@@ -138,24 +140,39 @@ impl<'a> Writer<'a> {
     }
 
     fn run(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Refusal> {
-        while let Some(job) = jobs.blocking_recv() {
-            match job {
-                Job::Store(item, _room) => self.take(&item)?,
-                Job::Sync(done) => {
-                    self.sync()?;
-                    // A stream that is gone needs no answer.
-                    let _ = done.send(Synced);
+        let mut batch = Vec::new();
+        while jobs.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+            let stored = self.which_are_stored(&batch)?;
+            for (job, is_stored) in batch.drain(..).zip(stored) {
+                match job {
+                    Job::Store(item, _room) => self.take(&item, is_stored)?,
+                    Job::Sync(done) => {
+                        self.sync()?;
+                        // A stream that is gone needs no answer.
+                        let _ = done.send(Synced);
+                    }
                 }
             }
         }
         self.sync()
     }
 
-    fn take(&mut self, item: &ItemFrame) -> Result<(), Refusal> {
+    /// Says of each job whether the store has its item, as far as the name alone can tell.
+    fn which_are_stored(&self, jobs: &[Job]) -> Result<Vec<bool>, Refusal> {
+        let id = |job: &Job| match job {
+            Job::Store(item, _) => Some(item.id),
+            Job::Sync(_) => None,
+        };
+        let ids: Vec<ItemId> = jobs.iter().filter_map(id).collect();
+        let mut stored = self.store.has_each(&ids).map_err(store_failed)?.into_iter();
+        Ok(jobs.iter().map(|job| id(job).is_some() && stored.next().unwrap_or(false)).collect())
+    }
+
+    fn take(&mut self, item: &ItemFrame, is_stored: bool) -> Result<(), Refusal> {
         if !self.is_what_its_name_says(item) {
             return Err(Refusal::WrongItem(item.id));
         }
-        if self.is_stored(item)? {
+        if is_stored && self.is_stored_in_this_length(item)? {
             self.leans_on_others = true;
             if !self.store.has_in(self.domain, &item.id).map_err(store_failed)? {
                 self.adopted.insert(item.id);
@@ -187,12 +204,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns true if the store has what came.
+    /// Returns true if what the store has by this name is what came.
     ///
     /// A page's id does not fix its length: only a copy of the same length is the same page.
-    fn is_stored(&mut self, item: &ItemFrame) -> Result<bool, Refusal> {
+    fn is_stored_in_this_length(&mut self, item: &ItemFrame) -> Result<bool, Refusal> {
         if item.id.kind != ItemKind::Page {
-            return self.store.has(&item.id).map_err(store_failed);
+            return Ok(true);
         }
         match self.store.read_of_len(&item.id, item.plain_len, &mut self.plain) {
             Ok(()) => Ok(true),

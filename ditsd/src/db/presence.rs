@@ -13,10 +13,17 @@ use super::{Db, DbError, RepoId};
 impl Db {
     /// Returns true if there is a row for this item.
     pub fn has_presence(&self, repo: RepoId, id: &ItemId) -> Result<bool, DbError> {
+        Ok(self.have_presence(repo, &[*id])?[0])
+    }
+
+    /// Says for each of these items whether there is a row, in one look at the database.
+    pub fn have_presence(&self, repo: RepoId, ids: &[ItemId]) -> Result<Vec<bool>, DbError> {
         self.read(|connection| {
+            let look = connection.unchecked_transaction()?;
             let select = "SELECT 1 FROM presence
                 WHERE repo = (SELECT no FROM repos WHERE id = ?1) AND kind = ?2 AND hash = ?3";
-            connection.prepare_cached(select)?.exists(params![repo.0, id.kind as u8, id.hash])
+            let mut select = look.prepare_cached(select)?;
+            ids.iter().map(|id| select.exists(params![repo.0, id.kind as u8, id.hash])).collect()
         })
     }
 

@@ -19,7 +19,7 @@ use crate::manifest::parts::Part;
 use crate::manifest::span::Span;
 use crate::pointer::Pointer;
 use crate::remote::{Remote, RemoteError};
-use crate::store::{ReadError, Sources, StoredItem};
+use crate::store::{Items, Located, ReadError, Sources, StoredItem};
 
 /// A span stands for this many chunks when a batch is weighed.
 const SPAN_WEIGHT: usize = 16;
@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
         self.flush()?;
         for (number, file) in self.files.iter().enumerate() {
             if !self.lacking.contains_key(&number) {
-                self.hand_over(&Wanted { part: Part { id: file.manifest.into(), covers: 0 }, file: number })?;
+                self.hand_over(&Wanted { part: Part { id: file.manifest.into(), covers: 0 }, file: number }, None)?;
             }
         }
         Ok(())
@@ -174,7 +174,7 @@ impl<'a> Planner<'a> {
         self.send_missing(questions)?;
         for wanted in above {
             // What a span covers was counted with its chunks.
-            self.hand_over(&Wanted { part: Part { covers: 0, ..wanted.part }, ..wanted })?;
+            self.hand_over(&Wanted { part: Part { covers: 0, ..wanted.part }, ..wanted }, None)?;
         }
         Ok(())
     }
@@ -197,8 +197,11 @@ impl<'a> Planner<'a> {
     }
 
     fn send_missing(&mut self, questions: Vec<Wanted>) -> Result<(), PlanError> {
-        for wanted in self.only_missing(questions)? {
-            self.hand_over(&wanted)?;
+        let missing = self.only_missing(questions)?;
+        let ids: Vec<ItemId> = missing.iter().map(|wanted| wanted.part.id).collect();
+        let located = self.sources.locate(&ids).map_err(|error| PlanError::Push(error.into()))?;
+        for (wanted, located) in missing.iter().zip(located) {
+            self.hand_over(wanted, Some(located))?;
         }
         Ok(())
     }
@@ -221,8 +224,8 @@ impl<'a> Planner<'a> {
         Ok(missing)
     }
 
-    fn hand_over(&mut self, wanted: &Wanted) -> Result<(), Stopped> {
-        match self.sources.read_stored(&wanted.part.id) {
+    fn hand_over(&mut self, wanted: &Wanted, located: Option<Located>) -> Result<(), Stopped> {
+        match self.sources.read_stored_located(&wanted.part.id, located) {
             Ok(item) => {
                 self.sender.send(Ok(item)).map_err(|_| Stopped)?;
                 self.meter.done(wanted.part.covers);

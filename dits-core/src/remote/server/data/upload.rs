@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 
@@ -100,10 +101,19 @@ impl ServerRemote {
             return false;
         }
         let len = u32::try_from(item.bytes.len()).expect("an item's length was bounded when it was stored");
-        let room = self.runtime.block_on(session.room.clone().acquire_many_owned(len));
+        // Most items need no waiting, and going through the runtime would cost more than the rest.
+        let room = session
+            .room
+            .clone()
+            .try_acquire_many_owned(len)
+            .or_else(|_| self.runtime.block_on(session.room.clone().acquire_many_owned(len)));
         let room = room.expect("the room is never closed");
         let StoredItem { id, codec, plain_len, bytes } = item;
-        session.items.blocking_send((ItemFrame { id, codec, plain_len, bytes: bytes.into() }, room)).is_ok()
+        match session.items.try_send((ItemFrame { id, codec, plain_len, bytes: bytes.into() }, room)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(waiting)) => session.items.blocking_send(waiting).is_ok(),
+            Err(TrySendError::Closed(_)) => false,
+        }
     }
 }
 

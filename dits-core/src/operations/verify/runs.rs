@@ -1,0 +1,168 @@
+//! Runs of a file's blocks, hashed side by side.
+//!
+//! **For:** proving a long file on all cores: its blocks are hashed apart from each other.
+//!
+//! **May touch:** the store it is given, for reading; threads, which have ended on return.
+//!
+//! **Must hold:** memory is bounded by [`RUNS_WAITING`] runs of outlines and one chunk for each thread,
+//! whatever the file's length.
+
+use std::iter::Peekable;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Scope;
+
+use blake3::hazmat::ChainingValue;
+
+use super::super::chunk_stream::{OutlineError, Placed, Walk, read_all};
+use crate::chunking::tree_hasher::BlockHasher;
+use crate::limits::BLOCK_LEN;
+use crate::store::Store;
+
+/// Most blocks of one run.
+const RUN_BLOCKS_MAX: usize = 16;
+/// Most threads of one proof.
+const THREADS_MAX: usize = 4;
+/// Runs that wait for each thread.
+const RUNS_WAITING: usize = 2;
+
+/// Neighbouring blocks whose values are wanted, and the chunks that they touch.
+pub(super) struct Run {
+    first_block: usize,
+    start: u64,
+    end: u64,
+    chunks: Vec<Placed>,
+}
+
+/// The runs of those blocks of a file of `size` bytes that are not known.
+pub(super) fn unknown<'a>(
+    walk: Walk<'a>,
+    is_known: &'a [bool],
+    size: u64,
+) -> impl Iterator<Item = Result<Run, OutlineError>> {
+    let mut walk = walk.peekable();
+    let mut next_block = 0;
+    std::iter::from_fn(move || {
+        let unknown_at = |is_known: &[bool]| is_known.iter().position(|known| !known);
+        let first_block = next_block + unknown_at(&is_known[next_block..])?;
+        let unknown = is_known[first_block..].iter().take(RUN_BLOCKS_MAX).take_while(|known| !**known).count();
+        next_block = first_block + unknown;
+        let (start, end) = (first_block as u64 * BLOCK_LEN, (next_block as u64 * BLOCK_LEN).min(size));
+        let chunks = chunks_of(&mut walk, start, end).transpose()?;
+        Some(chunks.map(|chunks| Run { first_block, start, end, chunks }))
+    })
+}
+
+/// The next chunks that have bytes between `start` and `end`; one that reaches beyond stays for the next run.
+fn chunks_of(walk: &mut Peekable<Walk<'_>>, start: u64, end: u64) -> Result<Option<Vec<Placed>>, OutlineError> {
+    let mut chunks = Vec::new();
+    loop {
+        let end_of = |placed: &Placed| placed.offset + u64::from(placed.entry.len);
+        match walk.peek() {
+            None => return Ok(Some(chunks)),
+            Some(Ok(placed)) if placed.offset >= end => return Ok(Some(chunks)),
+            Some(Ok(placed)) if end_of(placed) > end => {
+                chunks.push(*placed);
+                return Ok(Some(chunks));
+            }
+            _ => {}
+        }
+        let Some(placed) = walk.next().transpose()? else { return Ok(Some(chunks)) };
+        if end_of(&placed) > start {
+            chunks.push(placed);
+        }
+    }
+}
+
+/// How the chunks of a run are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// As they are: whether they are right shows in the values.
+    Unchecked,
+    /// Each checked against its name, so that a wrong one is found out.
+    Checked,
+}
+
+/// Hashes every run, and hands the values of its blocks to `each`, in order: the first block's number with them.
+///
+/// # Errors
+///
+/// The first error of the runs, of reading, or of `each`.
+pub(super) fn hash_each<E: From<OutlineError>>(
+    store: &Store,
+    reading: Reading,
+    runs: impl Iterator<Item = Result<Run, OutlineError>>,
+    mut each: impl FnMut(usize, Vec<ChainingValue>) -> Result<(), E>,
+) -> Result<(), E> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let hashers: Vec<Hasher> = (0..cores.min(THREADS_MAX)).map(|_| Hasher::start(scope, store, reading)).collect();
+        let ahead = hashers.len() * RUNS_WAITING;
+        let mut take = |number: usize| {
+            let Hashed { first_block, values } = hashers[number % hashers.len()].take()?;
+            each(first_block, values)
+        };
+        let mut given = 0;
+        for run in runs {
+            let run = run?;
+            if given >= ahead {
+                take(given - ahead)?;
+            }
+            hashers[given % hashers.len()].give(run);
+            given += 1;
+        }
+        (given.saturating_sub(ahead)..given).try_for_each(take)
+    })
+}
+
+/// The values of a run's blocks.
+struct Hashed {
+    first_block: usize,
+    values: Vec<ChainingValue>,
+}
+
+/// A thread that hashes runs, one after another.
+struct Hasher {
+    runs: SyncSender<Run>,
+    values: Receiver<Result<Hashed, OutlineError>>,
+}
+
+impl Hasher {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, store: &'scope Store, reading: Reading) -> Hasher {
+        let (runs, runs_in) = sync_channel::<Run>(RUNS_WAITING);
+        let (values_out, values) = sync_channel(RUNS_WAITING);
+        scope.spawn(move || {
+            // Nobody takes values any more once the proof has failed.
+            while let Ok(run) = runs_in.recv()
+                && values_out.send(hash(store, reading, run)).is_ok()
+            {}
+        });
+        Hasher { runs, values }
+    }
+
+    fn give(&self, run: Run) {
+        self.runs.send(run).expect("the thread takes runs until this end is dropped");
+    }
+
+    fn take(&self) -> Result<Hashed, OutlineError> {
+        self.values.recv().expect("every run that was given is answered")
+    }
+}
+
+fn hash(store: &Store, reading: Reading, run: Run) -> Result<Hashed, OutlineError> {
+    let mut hasher = BlockHasher::starting_at(run.start);
+    let (mut values, mut plain) = (Vec::new(), Vec::new());
+    let mut chunks = run.chunks.iter().map(|placed| Ok(*placed));
+    read_all(store, &mut chunks, |chunk| {
+        let at = chunk.offset();
+        match reading {
+            Reading::Unchecked => chunk.read_unchecked(store, &mut plain)?,
+            Reading::Checked => chunk.read(store, &mut plain)?,
+        }
+        let from = run.start.saturating_sub(at) as usize;
+        let to = plain.len().min((run.end - at) as usize);
+        hasher.push(&plain[from..to], |value| values.push(value));
+        Ok::<_, OutlineError>(())
+    })?;
+    values.extend(hasher.last_value());
+    Ok(Hashed { first_block: run.first_block, values })
+}
