@@ -59,12 +59,12 @@ impl<'s> Cleaning<'s> {
         Cleaning { stores, writer: None, has_stored: false, spent: Vec::new() }
     }
 
-    /// Stores the content that `fill` gives, reading it to its end in any case.
+    /// Stores the content that `fill` gives of the file at `path`, reading it to its end in any case.
     ///
     /// # Errors
     ///
     /// The outer error means that git cannot be understood any more.
-    pub fn clean(&mut self, fill: Fill<'_>) -> Result<Result<Cleaned, NotStored>, InputError> {
+    pub fn clean(&mut self, path: &[u8], fill: Fill<'_>) -> Result<Result<Cleaned, NotStored>, InputError> {
         let sources = match self.stores.own() {
             Ok(sources) => sources,
             Err(error) => return drain(fill).map(|()| Err(NotStored::Open(error))),
@@ -72,7 +72,7 @@ impl<'s> Cleaning<'s> {
         let mut first = self.spent.pop().unwrap_or_default();
         let more = fill(&mut first)?;
         let writer = self.writer.get_or_insert_with(|| sources.own().writer(Domain::LOCAL));
-        let mut cleaner = Cleaner::new(sources, writer, CleanOptions::default());
+        let mut cleaner = Cleaner::new(sources, writer, CleanOptions::default()).at(path);
         let pushed = match first.is_empty() {
             true => Ok(()),
             false => cleaner.push(first).map_err(Box::new),

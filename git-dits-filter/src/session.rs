@@ -103,7 +103,7 @@ fn clean<R: Read + Send>(
     cleaning: &mut Cleaning<'_>,
     report: &mut Report<'_>,
 ) -> Result<(), SessionError> {
-    match cleaning.clean(&mut |block| content.fill(block))? {
+    match cleaning.clean(path, &mut |block| content.fill(block))? {
         Ok(cleaned) => {
             if let Some(warning) = cleaned.warning {
                 report.warning(&format!("{} {warning}", shown(path)));

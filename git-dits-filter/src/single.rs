@@ -22,7 +22,7 @@ pub fn clean(
     cleaning: &mut Cleaning<'_>,
     report: &mut Report<'_>,
 ) -> Option<Vec<u8>> {
-    match cleaning.clean(&mut |block| fill(&mut from, block)) {
+    match cleaning.clean(path, &mut |block| fill(&mut from, block)) {
         Ok(Ok(cleaned)) => {
             if let Some(warning) = cleaned.warning {
                 report.warning(&format!("{} {warning}", shown(path)));

@@ -8,7 +8,7 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use dits_core::chunking::hashing::HashStage;
 use dits_core::codec::Encoder;
 use dits_core::limits;
-use dits_core::operations::clean::hash_two;
+use dits_core::operations::clean::{Given, hash_two};
 use fastcdc::v2020::{FastCDC, Normalization};
 use std::hint::black_box;
 use std::time::Duration;
@@ -45,7 +45,8 @@ fn two_threads(blocks: &mut [Vec<u8>]) {
     let mut stage = HashStage::new();
     for pair in blocks.chunks_mut(2) {
         let [first, second] = pair else { unreachable!("the length is a multiple of two blocks") };
-        let hashed = hash_two(&mut stage, std::mem::take(first), std::mem::take(second));
+        let given = |block: &mut Vec<u8>| Given { block: std::mem::take(block), earlier: None };
+        let hashed = hash_two(&mut stage, given(first), given(second));
         for (block, hashed) in pair.iter_mut().zip(hashed) {
             black_box(hashed.chunks().count());
             *block = hashed.into_block();

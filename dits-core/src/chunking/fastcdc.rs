@@ -71,6 +71,26 @@ impl FastCdc {
         }
     }
 
+    /// Returns true if [`FastCdc::decide`] says that the chunk has `len` bytes, as it once did of a chunk with
+    /// the same bytes. Only the end of the chunk is looked at: there is no cut before it.
+    ///
+    /// False may also mean that it cannot be told from this window.
+    pub fn confirms(&self, window: &[u8], start: u64, len: usize, bounds: Bounds) -> bool {
+        let piece_len = bounds.forced.map_or(CHUNK_LEN_MAX, |cut| (cut - start).min(CHUNK_LEN_MAX as u64) as usize);
+        let is_settled = bounds.forced.is_some() || start + len as u64 <= bounds.settled;
+        if len >= piece_len || window.len() <= len {
+            return len == piece_len && window.len() >= len && is_settled;
+        }
+        let (center, end) = (piece_len.min(CHUNK_LEN_AVG) & !1, piece_len & !1);
+        // The chunk may have been the rest of a piece, whose last odd byte was not looked at.
+        let (from, to) = (len.saturating_sub(1).max(CHUNK_LEN_MIN), len + 1);
+        let scan = Scan::new(window, CHUNK_LEN_MIN);
+        let cut = scan
+            .first_in(from, center.min(to), self.mask_below_average)
+            .or_else(|| scan.first_in(from.max(center), end.min(to), self.mask_above_average));
+        cut == Some(len) && is_settled
+    }
+
     /// The rest of the piece that ends at `cut`, where it lies wholly in the window.
     fn piece<'w>(&self, window: &'w [u8], start: u64, cut: u64) -> Option<&'w [u8]> {
         let len = usize::try_from(cut - start).ok()?;
@@ -105,6 +125,30 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn a_chunk_is_confirmed_exactly_where_it_would_be_cut_again(
+            seed: u64,
+            words in any::<bool>(),
+            old_cut in prop::option::of(1_u64..300_000),
+            new_cut in prop::option::of(1_u64..300_000),
+            end_of_chunk in any::<bool>(),
+        ) {
+            let mut window = vec![0; 2 * CHUNK_LEN_MAX];
+            blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut window);
+            if words {
+                window.iter_mut().for_each(|byte| *byte &= 1);
+            }
+            let own = FastCdc::new();
+            let bounds = |forced| Bounds { forced, settled: 0, ended: false };
+            let old = Bounds { settled: u64::MAX, ..bounds(old_cut) };
+            let Decision::Ends(len) = own.decide(&window, 0, old) else { panic!("everything is known") };
+            // A piece that ends where the chunk does is as likely as any other.
+            let new_cut = if end_of_chunk { Some(len as u64 + seed % 3) } else { new_cut };
+            let new = Bounds { settled: u64::MAX, ..bounds(new_cut) };
+            prop_assert_eq!(own.confirms(&window, 0, len, new), own.decide(&window, 0, new) == Decision::Ends(len));
+            prop_assert!(!own.confirms(&window, 0, len, bounds(None)));
+        }
 
         #[test]
         fn the_cut_is_that_of_the_crate(

@@ -29,6 +29,7 @@ pub struct HashedBlock {
     entries: Vec<ChunkEntry>,
     /// Pages of the block tree that are complete by its end.
     pub pages: Vec<Page>,
+    is_same: bool,
 }
 
 impl HashedBlock {
@@ -42,6 +43,11 @@ impl HashedBlock {
             })
         }
         tile(&self.seam_entries, &self.seam).chain(tile(&self.entries, &self.block[self.entries_start..]))
+    }
+
+    /// Length of the block if it was found to be the same as in an earlier version, else 0.
+    pub fn same_len(&self) -> u64 {
+        if self.is_same { self.block.len() as u64 } else { 0 }
     }
 
     /// Gives the block back as it was pushed.
@@ -73,6 +79,23 @@ pub struct Ahead {
     entries: Vec<ChunkEntry>,
     values: Vec<ChainingValue>,
     last: BlockHasher,
+    is_same: bool,
+}
+
+/// What an earlier version of a file has where a block of this one stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// The values of its tree's blocks, each of [`BLOCK_LEN`] bytes.
+    pub values: Vec<ChainingValue>,
+    /// Its chunks that lie wholly here, in order, each with its place in bytes from the block's start.
+    pub chunks: Vec<(usize, ChunkEntry)>,
+}
+
+impl Earlier {
+    fn chunk_at(&self, at: usize) -> Option<ChunkEntry> {
+        let index = self.chunks.binary_search_by_key(&at, |(place, _)| *place).ok()?;
+        Some(self.chunks[index].1)
+    }
 }
 
 /// Cuts and hashes one stream, block by block.
@@ -133,12 +156,38 @@ impl HashStage {
         });
         let mut last = BlockHasher::starting_at(start);
         last.push(block, |value| values.push(value));
-        Some(Ahead { segment, entries, values, last })
+        Some(Ahead { segment, entries, values, last, is_same: false })
+    }
+
+    /// As [`HashStage::ahead`], for a block that is the same as that of an earlier version: its chunks
+    /// are that one's, neither looked for nor hashed again. `None` where it is not the same.
+    pub fn compare(block: &[u8], start: u64, structure: &Structure, earlier: &Earlier) -> Option<Ahead> {
+        let mut last = BlockHasher::starting_at(start);
+        let mut rest = block;
+        for value in &earlier.values {
+            let (bytes, behind) = rest.split_at_checked(BLOCK_LEN as usize)?;
+            last = BlockHasher::starting_at(start + (block.len() - rest.len()) as u64);
+            last.push(bytes, |_| {});
+            if last.last_value().as_ref() != Some(value) {
+                return None;
+            }
+            rest = behind;
+        }
+        let (_, values) = earlier.values.split_last().filter(|_| rest.is_empty())?;
+        let mut entries = Vec::new();
+        let (first, _) = *earlier.chunks.first()?;
+        let bounds = |position| structure.bounds(position);
+        let known = |at| earlier.chunk_at(at).map(|entry| entry.len as usize);
+        let segment = Segment::cut_again(block, start, first, bounds, known, |at, bytes| {
+            let same = earlier.chunk_at(at).filter(|entry| entry.len as usize == bytes.len());
+            entries.push(same.unwrap_or_else(|| ChunkEntry::new(ChunkHash::of(bytes), bytes.len() as u32)));
+        });
+        Some(Ahead { segment, entries, values: values.to_vec(), last, is_same: true })
     }
 
     /// As [`HashStage::hash`], with what was computed ahead for this very block.
     pub fn hash_with(&mut self, block: Vec<u8>, ahead: Ahead) -> HashedBlock {
-        let mut hashed = HashedBlock::default();
+        let mut hashed = HashedBlock { is_same: ahead.is_same, ..HashedBlock::default() };
         let mut adopted = None;
         self.cutter.cut_with(&block, &ahead.segment, |chunk| hashed.take(chunk), |index| adopted = Some(index));
         if let Some(index) = adopted {
@@ -205,6 +254,81 @@ mod tests {
         let (last, hashed) = stage.finish();
         blocks.push(last);
         collect(blocks, hashed)
+    }
+
+    /// What `earlier`, hashed before, has where the block from `start` on stands.
+    fn earlier_at(earlier: &Result, content: &[u8], start: usize, len: usize) -> Earlier {
+        let values =
+            content[start.min(content.len())..(start + len).min(content.len())].chunks_exact(BLOCK_LEN as usize);
+        let values = values.enumerate().map(|(number, bytes)| {
+            let mut hasher = BlockHasher::starting_at((start + number * BLOCK_LEN as usize) as u64);
+            hasher.push(bytes, |_| {});
+            hasher.last_value().expect("bytes were pushed")
+        });
+        let mut offset = 0;
+        let mut chunks = Vec::new();
+        for (entry, bytes) in &earlier.0 {
+            if offset >= start && offset + bytes.len() <= start + len {
+                chunks.push((offset - start, *entry));
+            }
+            offset += bytes.len();
+        }
+        Earlier { values: values.collect(), chunks }
+    }
+
+    fn beside_earlier(content: &[u8], earlier: &Result, earlier_content: &[u8]) -> (Result, usize) {
+        let (mut stage, mut blocks, mut same) = (HashStage::new(), Vec::new(), 0);
+        let block_len = 2 * BLOCK_LEN as usize;
+        for (number, block) in content.chunks(block_len).enumerate() {
+            let start = stage.read_structure(block);
+            let known = earlier_at(earlier, earlier_content, number * block_len, block_len);
+            blocks.push(match HashStage::compare(block, start, &stage.structure(), &known) {
+                Some(ahead) => {
+                    same += 1;
+                    stage.hash_with(block.to_vec(), ahead)
+                }
+                None => stage.hash(block.to_vec()),
+            });
+        }
+        let (last, hashed) = stage.finish();
+        blocks.push(last);
+        (collect(blocks, hashed), same)
+    }
+
+    /// A file whose last atom is the `mdat` that holds `payload`.
+    fn movie(payload: &[u8], mdat_len: usize) -> Vec<u8> {
+        let mut movie = b"\0\0\0\x10ftypqt  \0\0\0\0".to_vec();
+        movie.extend((mdat_len as u32 + 8).to_be_bytes());
+        movie.extend(b"mdat");
+        movie.extend(payload);
+        movie
+    }
+
+    #[test]
+    fn an_earlier_version_changes_nothing() {
+        let block = BLOCK_LEN as usize;
+        let plain = content(9 * block + 77);
+        let versions: Vec<Vec<u8>> = vec![
+            plain.clone(),
+            [&plain[..3 * block + 5], &[1; 700], &plain[3 * block + 705..]].concat(),
+            [&plain[..5 * block], &[1; 7], &plain[5 * block..]].concat(),
+            plain[..6 * block].to_vec(),
+            // The same bytes, cut elsewhere by the length that the container says.
+            movie(&plain, plain.len()),
+            movie(&plain, 5 * block + 3),
+            movie(&plain, 6 * block - 24),
+            movie(&plain, 300_000),
+        ];
+        let mut same = 0;
+        for earlier in &versions {
+            let known = one_by_one(earlier, block);
+            for version in &versions {
+                let (hashed, same_here) = beside_earlier(version, &known, earlier);
+                assert!(hashed == one_by_one(version, block), "{} beside {} bytes", version.len(), earlier.len());
+                same += same_here;
+            }
+        }
+        assert!(same >= 8 * 4 + 10, "only {same} blocks were found again");
     }
 
     #[test]

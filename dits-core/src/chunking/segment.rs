@@ -23,13 +23,35 @@ impl Segment {
     /// Cuts `block`, which starts at `start` in its stream, as far as it can be told without
     /// what follows it. `bounds` says what bounds a chunk at a position of the stream.
     pub fn cut(block: &[u8], start: u64, bounds: impl Fn(u64) -> Bounds, mut sink: impl FnMut(&[u8])) -> Segment {
+        Segment::cut_again(block, start, 0, bounds, |_| None, |_, bytes| sink(bytes))
+    }
+
+    /// As [`Segment::cut`], from `first` on, for a block that was cut before as a part of another stream.
+    ///
+    /// `known` gives the length of the chunk that then started so many bytes into the block: one that
+    /// bounds of this stream do not change is not looked for again.
+    pub fn cut_again(
+        block: &[u8],
+        start: u64,
+        first: usize,
+        bounds: impl Fn(u64) -> Bounds,
+        known: impl Fn(usize) -> Option<usize>,
+        mut sink: impl FnMut(usize, &[u8]),
+    ) -> Segment {
         let fastcdc = FastCdc::new();
-        let mut edges = vec![0];
-        let mut at = 0;
+        let mut edges = vec![first];
+        let mut at = first;
         while at < block.len() {
-            let position = start + at as u64;
-            let Decision::Ends(len) = fastcdc.decide(&block[at..], position, bounds(position)) else { break };
-            sink(&block[at..at + len]);
+            let (rest, position) = (&block[at..], start + at as u64);
+            let bounds = bounds(position);
+            let len = match known(at).filter(|len| fastcdc.confirms(rest, position, *len, bounds)) {
+                Some(len) => len,
+                None => match fastcdc.decide(rest, position, bounds) {
+                    Decision::Ends(len) => len,
+                    Decision::NeedsBytes | Decision::NeedsStructure(_) => break,
+                },
+            };
+            sink(at, &rest[..len]);
             at += len;
             edges.push(at);
         }

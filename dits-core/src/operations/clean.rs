@@ -12,6 +12,7 @@
 //! - what the store has is not written again, so a clean with nothing new writes nothing;
 //! - memory is bounded, whatever the length of the file.
 
+mod earlier;
 mod hashing;
 mod recipe;
 #[cfg(test)]
@@ -26,8 +27,9 @@ use crate::manifest::span::ChunkEntry;
 use crate::manifest::{ManifestError, block_tree::Page};
 use crate::pointer::{self, Pointer, Reading};
 use crate::store::{NewItem, PackWriter, Sources, StoreError, WriteError};
+use earlier::EarlierFile;
 use hashing::Hashing;
-pub use hashing::hash_two;
+pub use hashing::{Given, hash_two};
 use recipe::Recipe;
 
 /// How a file is cleaned.
@@ -53,6 +55,8 @@ pub struct CleanStats {
     pub new_chunk_count: u64,
     /// Stored bytes of all items that the store did not have.
     pub new_bytes: u64,
+    /// Bytes that were the same as in the version that was added at the same path before.
+    pub same_len: u64,
 }
 
 /// What a content became.
@@ -138,6 +142,9 @@ pub enum CleanError {
 /// 4 MiB (any multiple of 1 MiB) are fastest; they are owned so that another thread can
 /// read the next one meanwhile, and [`Cleaner::spent_block`] gives them back.
 pub struct Cleaner<'s, 'w> {
+    /// Where the file stands, so that the version that was added there before is compared.
+    path: Option<Vec<u8>>,
+    earlier: Option<EarlierFile<'w>>,
     hashing: Hashing,
     storing: Storing<'s, 'w>,
     /// The first bytes, enough to tell a pointer.
@@ -147,6 +154,8 @@ pub struct Cleaner<'s, 'w> {
     has_failed: bool,
 }
 
+/// From this length on, in bytes, it is remembered which version of a file was added last.
+const EARLIER_LEN_MIN: u64 = 8 * 1024 * 1024;
 /// Buffers that are kept for the caller.
 const SPENT_MAX: usize = 4;
 
@@ -157,6 +166,8 @@ impl<'s, 'w> Cleaner<'s, 'w> {
     /// there is relied on.
     pub fn new(known: &'w Sources, writer: &'w mut PackWriter<'s>, options: CleanOptions) -> Cleaner<'s, 'w> {
         Cleaner {
+            path: None,
+            earlier: None,
             hashing: Hashing::new(options.hash_threads),
             storing: Storing { known, writer, encoder: None, stats: CleanStats::default(), recipe: Recipe::default() },
             head: Vec::new(),
@@ -164,6 +175,13 @@ impl<'s, 'w> Cleaner<'s, 'w> {
             spent: Vec::new(),
             has_failed: false,
         }
+    }
+
+    /// Says where the file stands: what is the same as when it was added there before is then neither
+    /// cut nor hashed in chunks again. The outcome is the same.
+    pub fn at(mut self, path: &[u8]) -> Cleaner<'s, 'w> {
+        self.path = Some(path.to_owned());
+        self
     }
 
     /// Takes the next block of the content.
@@ -219,13 +237,22 @@ impl<'s, 'w> Cleaner<'s, 'w> {
         }
         let (last, hashed) = self.hashing.finish();
         self.storing.store(&last)?;
-        let (pointer, stats) = self.storing.finish(hashed, self.len)?;
+        let (pointer, stats) = self.storing.finish(hashed, self.len, self.path.as_deref())?;
         Ok(Cleaned { outcome: Outcome::Stored(pointer), stats, warning })
     }
 
     fn hash_and_store(&mut self, block: Vec<u8>) -> Result<(), CleanError> {
-        let mut next = self.hashing.push(block);
+        let start = self.len - block.len() as u64;
+        if start == 0 && block.len() as u64 >= limits::BLOCK_LEN {
+            self.earlier = self.path.as_ref().and_then(|path| EarlierFile::find(self.storing.known.own(), path));
+        }
+        let earlier = self.earlier.as_mut().and_then(|earlier| earlier.at(start, block.len()));
+        let mut next = self.hashing.push(Given { block, earlier });
         while let Some(block) = next {
+            self.earlier = self.earlier.take().and_then(|mut earlier| {
+                let goes_on = earlier.is_worth_while(block.same_len() > 0);
+                goes_on.then_some(earlier)
+            });
             self.storing.store(&block)?;
             if self.spent.len() < SPENT_MAX {
                 self.spent.push(block.into_block());
@@ -247,6 +274,7 @@ struct Storing<'s, 'w> {
 
 impl Storing<'_, '_> {
     fn store(&mut self, block: &HashedBlock) -> Result<(), CleanError> {
+        self.stats.same_len += block.same_len();
         let ids: Vec<ItemId> = block.chunks().map(|(entry, _)| entry.hash.into()).collect();
         let Some(first) = ids.first() else { return block.pages.iter().try_for_each(|page| self.store_page(page)) };
         let known = self.known.has_each(&ids).map_err(|source| CleanError::LookUp { id: *first, source })?;
@@ -263,19 +291,19 @@ impl Storing<'_, '_> {
             self.stats.new_chunk_count += 1;
         }
         match self.recipe.push(entry) {
-            Some(span) => self.put(span.hash().into(), &span.encode()),
+            Some(span) => self.put(span.hash().into(), &span.encode()).map(drop),
             None => Ok(()),
         }
     }
 
     fn store_page(&mut self, page: &Page) -> Result<(), CleanError> {
         match &page.bytes {
-            Some(bytes) => self.put(page.value.into(), bytes),
+            Some(bytes) => self.put(page.value.into(), bytes).map(drop),
             None => Ok(()),
         }
     }
 
-    fn finish(mut self, hashed: Hashed, len: u64) -> Result<(Pointer, CleanStats), CleanError> {
+    fn finish(mut self, hashed: Hashed, len: u64, path: Option<&[u8]>) -> Result<(Pointer, CleanStats), CleanError> {
         let described = std::mem::take(&mut self.recipe).finish(hashed, len)?;
         if let Some(span) = &described.last_span {
             self.put(span.hash().into(), &span.encode())?;
@@ -283,18 +311,23 @@ impl Storing<'_, '_> {
         if let Some(page) = &described.last_page {
             self.store_page(page)?;
         }
-        let manifest = described.manifest.encode();
-        self.put(described.manifest.hash().into(), &manifest)?;
+        let (manifest, hash) = (described.manifest.encode(), described.manifest.hash());
+        let is_new = self.put(hash.into(), &manifest)?;
         self.writer.commit().map_err(CleanError::Commit)?;
+        if let Some(path) = path.filter(|_| is_new && len >= EARLIER_LEN_MIN) {
+            // It saves work the next time; without it nothing is lost.
+            let _ = self.known.own().note_added(path, &hash);
+        }
         Ok((described.manifest.pointer(), self.stats))
     }
 
-    /// Writes an item unless it is known.
-    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<(), CleanError> {
-        if self.known.has(&id).map_err(|source| CleanError::LookUp { id, source })? {
-            return Ok(());
+    /// Writes an item unless it is known; returns true if it was not.
+    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<bool, CleanError> {
+        let is_new = !self.known.has(&id).map_err(|source| CleanError::LookUp { id, source })?;
+        if is_new {
+            self.write(id, plain)?;
         }
-        self.write(id, plain)
+        Ok(is_new)
     }
 
     /// Writes an item that the store does not have; the writer passes over what it just wrote.

@@ -6,10 +6,12 @@
 //! two blocks wait.
 //!
 //! **Must hold:**
-//! - hashed blocks come out in file order, the same whatever the number of threads;
+//! - hashed blocks come out in file order, the same whatever the number of threads and whatever
+//!   an earlier version is said to have;
 //! - at most [`IN_FLIGHT_MAX`] blocks are between in and out.
 
-use crate::chunking::hashing::{HashStage, HashedBlock};
+use crate::chunking::cutter::Structure;
+use crate::chunking::hashing::{Ahead, Earlier, HashStage, HashedBlock};
 use crate::chunking::tree_hasher::Hashed;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -34,8 +36,23 @@ enum Place {
     Beside(Beside),
 }
 
+/// A block to be hashed.
+pub struct Given {
+    /// Its bytes.
+    pub block: Vec<u8>,
+    /// What an earlier version of the file has in its place, if that is known.
+    pub earlier: Option<Earlier>,
+}
+
+impl Given {
+    /// Compares the block with the earlier version, if there is one.
+    fn compare(&self, start: u64, structure: &Structure) -> Option<Ahead> {
+        HashStage::compare(&self.block, start, structure, self.earlier.as_ref()?)
+    }
+}
+
 struct Beside {
-    blocks: Sender<Vec<u8>>,
+    blocks: Sender<Given>,
     hashed: Receiver<HashedBlock>,
     thread: JoinHandle<HashStage>,
     in_flight: usize,
@@ -47,17 +64,17 @@ impl Hashing {
     }
 
     /// Takes the next block, and returns the next hashed one if it is time to store it.
-    pub(super) fn push(&mut self, block: Vec<u8>) -> Option<HashedBlock> {
-        self.pushed += block.len() as u64;
+    pub(super) fn push(&mut self, given: Given) -> Option<HashedBlock> {
+        self.pushed += given.block.len() as u64;
         if let Place::Here(stage) = &mut self.place {
             if self.pushed < BESIDE_FROM {
-                return Some(stage.push(block));
+                return Some(stage.push(given.block));
             }
             let stage = std::mem::take(stage);
             self.place = Place::Beside(Beside::start(*stage, self.hash_threads));
         }
         let Place::Beside(beside) = &mut self.place else { unreachable!("the thread was just started") };
-        beside.push(block);
+        beside.push(given);
         self.take_block()
     }
 
@@ -99,9 +116,9 @@ impl Beside {
         Beside { blocks, hashed, thread, in_flight: 0 }
     }
 
-    fn push(&mut self, block: Vec<u8>) {
+    fn push(&mut self, given: Given) {
         self.in_flight += 1;
-        self.blocks.send(block).expect("the hashing thread runs until this end is dropped");
+        self.blocks.send(given).expect("the hashing thread runs until this end is dropped");
     }
 
     fn take_ready(&mut self) -> Option<HashedBlock> {
@@ -118,14 +135,14 @@ impl Beside {
 }
 
 /// The hashing thread: block by block, two at a time where two wait and two threads may work.
-fn run(mut stage: HashStage, hash_threads: usize, blocks: &Receiver<Vec<u8>>, out: &Sender<HashedBlock>) -> HashStage {
+fn run(mut stage: HashStage, hash_threads: usize, blocks: &Receiver<Given>, out: &Sender<HashedBlock>) -> HashStage {
     let mut waiting = VecDeque::new();
     while let Some(first) = waiting.pop_front().or_else(|| blocks.recv().ok()) {
         waiting.extend(blocks.try_iter());
         let hashed = match waiting.pop_front() {
             Some(second) if hash_threads > 1 => hash_two(&mut stage, first, second),
-            Some(second) => vec![stage.push(first), stage.push(second)],
-            None => vec![stage.push(first)],
+            Some(second) => vec![hash_one(&mut stage, first), hash_one(&mut stage, second)],
+            None => vec![hash_one(&mut stage, first)],
         };
         for block in hashed {
             // Nobody waits any more if the file was given up.
@@ -135,20 +152,35 @@ fn run(mut stage: HashStage, hash_threads: usize, blocks: &Receiver<Vec<u8>>, ou
     stage
 }
 
+fn hash_one(stage: &mut HashStage, given: Given) -> HashedBlock {
+    let start = stage.read_structure(&given.block);
+    let ahead = given.compare(start, &stage.structure());
+    finish(stage, given.block, ahead)
+}
+
 /// Hashes two neighbouring blocks at once, the second ahead of its turn on a thread of its own.
-pub fn hash_two(stage: &mut HashStage, first: Vec<u8>, second: Vec<u8>) -> Vec<HashedBlock> {
-    stage.read_structure(&first);
-    let start = stage.read_structure(&second);
+pub fn hash_two(stage: &mut HashStage, first: Given, second: Given) -> Vec<HashedBlock> {
+    let first_start = stage.read_structure(&first.block);
+    let second_start = stage.read_structure(&second.block);
     let structure = stage.structure();
     let (first, ahead) = std::thread::scope(|scope| {
-        let ahead = scope.spawn(|| HashStage::ahead(&second, start, &structure));
-        (stage.hash(first), ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let ahead = scope.spawn(|| {
+            second
+                .compare(second_start, &structure)
+                .or_else(|| HashStage::ahead(&second.block, second_start, &structure))
+        });
+        let compared = first.compare(first_start, &structure);
+        let hashed = finish(stage, first.block, compared);
+        (hashed, ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let second = match ahead {
-        Some(ahead) => stage.hash_with(second, ahead),
-        None => stage.hash(second),
-    };
-    vec![first, second]
+    vec![first, finish(stage, second.block, ahead)]
+}
+
+fn finish(stage: &mut HashStage, block: Vec<u8>, ahead: Option<Ahead>) -> HashedBlock {
+    match ahead {
+        Some(ahead) => stage.hash_with(block, ahead),
+        None => stage.hash(block),
+    }
 }
 
 fn join(thread: JoinHandle<HashStage>) -> HashStage {

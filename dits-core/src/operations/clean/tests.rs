@@ -40,12 +40,27 @@ impl World {
         cleaner.finish()
     }
 
+    /// Adds a file at a path, where an earlier version of it may have been added.
+    fn store_at(&self, path: &[u8], content: &[u8], block_len: usize) -> (Pointer, CleanStats) {
+        let mut writer = self.sources.own().writer(Domain::LOCAL);
+        let mut cleaner = Cleaner::new(&self.sources, &mut writer, CleanOptions::default()).at(path);
+        content.chunks(block_len).for_each(|block| cleaner.push(block.to_vec()).expect("the store can be written"));
+        let cleaned = cleaner.finish().expect("the store can be written");
+        let Outcome::Stored(pointer) = cleaned.outcome else { panic!("{cleaned:?}") };
+        (pointer, cleaned.stats)
+    }
+
     fn store(&self, content: &[u8]) -> (Pointer, CleanStats) {
         let cleaned = self.clean(content, 4 * MIB, 2).expect("the store can be written");
         match cleaned.outcome {
             Outcome::Stored(pointer) => (pointer, cleaned.stats),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn manifest_of_new(&self, content: &[u8]) -> Manifest {
+        let (pointer, _) = self.store(content);
+        self.manifest(&pointer)
     }
 
     fn read(&self, id: ItemId) -> Vec<u8> {
@@ -232,6 +247,69 @@ fn every_kind_of_item_is_written_once() {
     let Outcome::Stored(pointer) = pointers[0].outcome else { panic!("stored") };
     let manifest = ItemId { kind: ItemKind::Manifest, hash: *world.manifest(&pointer).hash().as_bytes() };
     assert!(world.sources.has(&manifest).expect("the store can be read"));
+}
+
+#[test]
+fn an_edit_is_compared_with_the_version_before() {
+    let world = world();
+    let content = noise(9, 40 * MIB + 77);
+    let mut edited = content.clone();
+    edited[20 * MIB + 5..21 * MIB].fill(1);
+    let (first, stats) = world.store_at(b"film/take 1.mov", &content, 4 * MIB);
+    assert_eq!(stats.same_len, 0);
+    world.check(&first, &content);
+    let (second, stats) = world.store_at(b"film/take 1.mov", &edited, 4 * MIB);
+    assert!(stats.same_len >= 32 * MIB as u64, "{stats:?}");
+    assert!(stats.new_bytes < 2 * MIB as u64, "{stats:?}");
+    world.check(&second, &edited);
+    assert_eq!(world.manifest(&second), super::tests::world().manifest_of_new(&edited));
+    // Nothing was new this time, and nothing was the same as at another path.
+    assert_eq!(world.store_at(b"film/take 1.mov", &edited, 4 * MIB).1.new_bytes, 0);
+    assert_eq!(world.store_at(b"film/take 2.mov", &edited, 4 * MIB).1.same_len, 0);
+}
+
+#[test]
+fn whatever_the_version_before_was_the_manifest_is_the_same() {
+    let content = noise(10, 19 * MIB + 12_345);
+    let (head, tail) = content.split_at(9 * MIB + 1_000);
+    let edits: Vec<Vec<u8>> = vec![
+        [head, &[5; 3], tail].concat(),
+        [head, &tail[MIB..]].concat(),
+        head.to_vec(),
+        [&content[..], &noise(11, 3 * MIB)].concat(),
+        [&noise(12, MIB), &content[MIB..]].concat(),
+        noise(13, 12 * MIB),
+    ];
+    let world = world();
+    for edit in edits.iter().chain([&content]).chain(&edits) {
+        for block_len in [4 * MIB, MIB, 3_000_000] {
+            let (pointer, _) = world.store_at(b"clip", edit, block_len);
+            world.check(&pointer, edit);
+            assert_eq!(world.manifest(&pointer), super::tests::world().manifest_of_new(edit));
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_is_gone_is_stored_again_though_its_block_is_the_same() {
+    let world = world();
+    let content = noise(14, 20 * MIB);
+    let (pointer, _) = world.store_at(b"clip", &content, 4 * MIB);
+    let chunk = world.entries(&world.manifest(&pointer))[100];
+    let open = std::fs::read_dir(world.dir.path().join("store/open")).expect("the store has open packs");
+    let mut packs = open.map(|entry| entry.expect("an entry").path());
+    let pack = packs.find(|path| path.extension() == Some("pack".as_ref())).expect("one is open");
+    let bytes = std::fs::read(&pack).expect("the pack can be read");
+    let plain = world.read(chunk.hash.into());
+    let at = bytes.windows(64).position(|window| window == &plain[..64]).expect("the chunk is stored as it is");
+    let mut damaged = bytes;
+    damaged[at] ^= 1;
+    std::fs::write(&pack, damaged).expect("the pack can be written");
+    assert!(world.sources.read(&chunk.hash.into(), &mut Vec::new()).is_err());
+    let (again, stats) = world.store_at(b"clip", &content, 4 * MIB);
+    assert_eq!((again, stats.new_chunk_count), (pointer, 1));
+    assert!(stats.same_len >= 12 * MIB as u64, "{stats:?}");
+    world.check(&pointer, &content);
 }
 
 proptest! {
