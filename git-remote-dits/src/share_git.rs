@@ -79,7 +79,9 @@ pub fn open(path: &Path, service: Service, here: &Here) -> Result<GitProgram, Fa
         local::own_hooks(&hooks)?;
     }
     let git = NO_COMMANDS.into_iter().fold(git, |git, setting| git.with_config(setting));
-    Ok(git.with_config(setting("core.hooksPath=", &hooks)).with_config(setting("safe.directory=", path)))
+    // Git before 2.46 compares with the name that it came by, and it is started in the share.
+    let git = git.with_config(setting("safe.directory=", path)).with_config("safe.directory=.");
+    Ok(git.with_config(setting("core.hooksPath=", &hooks)))
 }
 
 fn setting(key: &str, value: &Path) -> OsString {
