@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::measure::{MIB, Report, median, must, ratio, seconds, timed};
+use super::measure::{MIB, Report, median, must, ratio, seconds, timed, warm_memory};
 use super::media;
 use super::tools::{Bench, Tool};
 
@@ -67,8 +67,10 @@ fn one(bench: &Bench, tool: Tool, original: &Path, seed: u64) -> (f64, f64) {
         }
     };
     fs::copy(original, &file).expect("the bench directory has room");
+    warm_memory(&bench.dir);
     let first = timed(&mut add());
     media::overwrite(&file, LEN * 2 / 5, 100 + seed);
+    warm_memory(&bench.dir);
     let again = timed(&mut add());
     fs::remove_dir_all(dir).expect("it was made above");
     (first, again)

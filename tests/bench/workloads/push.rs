@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::measure::{MIB, Report, must, ratio, seconds, timed};
+use super::measure::{MIB, Report, must, ratio, seconds, timed, warm_memory};
 use super::media;
 use super::tools::{Bench, Tool};
 
@@ -67,6 +67,7 @@ fn one(bench: &Bench, tool: Tool, original: &Path, seed: u64) -> Round {
     let push = || {
         must(&mut bench.git(&repo, &["add", "clip.bin"]));
         must(&mut bench.git(&repo, &["commit", "-qm", "clip"]));
+        warm_memory(&bench.dir);
         timed(&mut bench.git(&repo, &["push", "-q", "origin", "main"]))
     };
     fs::copy(original, &clip).expect("the bench directory has room");
