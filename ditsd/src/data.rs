@@ -43,7 +43,7 @@ use upload::Uploading;
 pub use tokens::TableFull;
 
 /// Bytes that arrived on one connection and are not stored yet.
-const ROOM: usize = 32 * 1024 * 1024;
+const ROOM: usize = 20 * 1024 * 1024;
 /// How long a client of the control plane may take to say which data it wants to move.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages of a gRPC call that wait for the network.

@@ -29,10 +29,10 @@ pub const STREAMS_MAX: u32 = 8;
 pub const STREAMS: usize = 4;
 /// Bytes of one stream, and of one connection, that may be on their way.
 ///
-/// On a path of 100 ms the connection's window allows 320 MB/s; it is also the memory that
+/// On a path of 100 ms the connection's window allows 240 MB/s; it is also the memory that
 /// a connection takes where the receiver is the slower one.
 const STREAM_WINDOW: u32 = 16 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 24 * 1024 * 1024;
 /// Buffers asked of the system for the UDP socket; it may give less.
 const SOCKET_BUFFER_LEN: usize = 8 * 1024 * 1024;
 /// quinn sends ten segments at once, which together must stay below 64 KiB.
