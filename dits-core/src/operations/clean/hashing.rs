@@ -68,7 +68,7 @@ impl Hashing {
         self.pushed += given.block.len() as u64;
         if let Place::Here(stage) = &mut self.place {
             if self.pushed < BESIDE_FROM {
-                return Some(stage.push(given.block));
+                return Some(hash_one(stage, given));
             }
             let stage = std::mem::take(stage);
             self.place = Place::Beside(Beside::start(*stage, self.hash_threads));

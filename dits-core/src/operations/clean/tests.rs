@@ -263,6 +263,8 @@ fn an_edit_is_compared_with_the_version_before() {
     assert!(stats.new_bytes < 2 * MIB as u64, "{stats:?}");
     world.check(&second, &edited);
     assert_eq!(world.manifest(&second), super::tests::world().manifest_of_new(&edited));
+    // However short the blocks are that come, the first megabytes are compared too.
+    assert!(world.store_at(b"film/take 1.mov", &edited, MIB).1.same_len >= 39 * MIB as u64);
     // Nothing was new this time, and nothing was the same as at another path.
     assert_eq!(world.store_at(b"film/take 1.mov", &edited, 4 * MIB).1.new_bytes, 0);
     assert_eq!(world.store_at(b"film/take 2.mov", &edited, 4 * MIB).1.same_len, 0);
