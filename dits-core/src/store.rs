@@ -28,6 +28,7 @@ mod sources;
 mod whole_pack;
 mod writer;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,7 @@ pub use find::Located;
 pub use sources::{Items, Sources};
 pub use writer::{NewItem, PackWriter};
 
+use find::LookedAgain;
 use handles::Handles;
 use layout::Layout;
 use refresh::Known;
@@ -97,6 +99,9 @@ pub struct Store {
     is_writable: bool,
     known: Mutex<Known>,
     handles: Mutex<Handles>,
+    /// Copies that the disk did not give, by pack and entry: another time it may.
+    not_given: Mutex<HashSet<(i64, u32)>>,
+    looked_again: Mutex<LookedAgain>,
 }
 
 impl Store {
@@ -138,7 +143,15 @@ impl Store {
         let known = Known::open(&layout, &options.index, is_writable)?;
         let is_writable = is_writable && known.is_on_disk();
         let known = Mutex::new(known);
-        Ok(Store { layout, sharing: options.sharing, is_writable, known, handles: Mutex::default() })
+        Ok(Store {
+            layout,
+            sharing: options.sharing,
+            is_writable,
+            known,
+            handles: Mutex::default(),
+            not_given: Mutex::default(),
+            looked_again: Mutex::default(),
+        })
     }
 
     /// Returns true if the store has the item, as far as can be told without reading it.
@@ -179,17 +192,29 @@ impl Store {
         self.has_where(id, |found| found == domain)
     }
 
-    /// Returns true if readers found damage that was noted, and not found good since.
+    /// Returns true if readers found damage that was noted, and not found good since, or if the disk did not
+    /// give this process what it asked for.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if the store cannot be used.
     pub fn has_damage(&self) -> Result<bool, StoreError> {
-        lock(&self.known).with_index(&self.layout, |index| index.has_damage())
+        self.knows_damage()
+    }
+
+    /// Reads the copies of an item that count as damaged once more, those in packs of `domain`, or in all for
+    /// `None`. Returns true if one is good, and counts as there again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn look_again(&self, domain: Option<Domain>, id: &ItemId) -> Result<bool, StoreError> {
+        self.look_again_where(id, |found| domain.is_none_or(|domain| domain == found))
     }
 
     /// Lists the items of which readers found a copy damaged, whether or not there is another one. `None` if
-    /// they are more than `count_max`, or if it cannot be told which they are.
+    /// they are more than `count_max`, or if it cannot be told which they are. Each copy is looked at again
+    /// before, unless that was done less than a minute ago.
     ///
     /// # Errors
     ///

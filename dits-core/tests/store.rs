@@ -162,7 +162,7 @@ fn a_store_is_opened_only_where_there_is_one_of_a_known_version() {
 }
 
 #[test]
-fn a_pack_that_the_disk_does_not_give_is_damaged_and_its_items_are_stored_again() {
+fn what_the_disk_does_not_give_does_not_count_as_there_and_is_stored_again() {
     let dir = tempfile::tempdir().unwrap();
     let plain = noise(1, 3000);
     let id = chunk_id(&plain);
@@ -177,7 +177,7 @@ fn a_pack_that_the_disk_does_not_give_is_damaged_and_its_items_are_stored_again(
     fs::remove_file(&pack).unwrap();
     fs::create_dir(&pack).unwrap();
     let store = open(dir.path(), Sharing::Machine);
-    assert!(matches!(read(&store, &id), Err(ReadError::Damaged { .. })));
+    assert!(matches!(read(&store, &id), Err(ReadError::Unreadable { .. })));
     assert!(!store.has(&id).unwrap());
     let mut writer = store.writer(Domain::LOCAL);
     put(&mut writer, id, &plain).unwrap();

@@ -171,6 +171,13 @@ impl DataPlane {
         Ok(self.store.has_in(domain, id)? || (self.presence.has(domain, id)? && self.store.has(id)?))
     }
 
+    /// Reads what counts as damaged of an item that is not present, and returns true if the repository has
+    /// it all the same.
+    fn is_present_after_all(&self, domain: Domain, id: &ItemId) -> Result<bool, PresenceError> {
+        let is_good = self.store.look_again(Some(domain), id)?;
+        Ok(is_good || (self.presence.has(domain, id)? && self.store.look_again(None, id)?))
+    }
+
     /// Serves the data plane over one call of the control plane, after its `open` message.
     ///
     /// # Errors

@@ -109,9 +109,10 @@ impl PackProblem {
         error.raw_os_error().map_or(PackProblem::Damaged, PackProblem::NotRead)
     }
 
-    /// Returns true if an item in such a pack has to be stored again.
+    /// Returns true if an item in such a pack has to be stored again: what a disk does not give now it
+    /// may give later, and what a later version wrote is not lost.
     pub(super) fn is_loss(self) -> bool {
-        !matches!(self, PackProblem::UnknownVersion(_))
+        self == PackProblem::Damaged
     }
 }
 

@@ -8,9 +8,10 @@
 //! proof of a whole file, which checks all of them together.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::error::{PackProblem, ReadError, StoreError};
 use super::handles::{self, Handle};
@@ -21,7 +22,31 @@ use crate::codec::{Codec, Decoder};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::{ItemId, ItemKind};
 use crate::manifest::Manifest;
-use crate::pack_format::{Domain, Entry, StoredCheck};
+use crate::pack_format::{Domain, Entry};
+
+/// Most copies that are remembered not to have been given by the disk.
+const NOT_GIVEN_MAX: usize = 64 * 1024;
+/// How long a copy that counts as damaged is believed to be so by who asks for all of them.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// When copies that count as damaged were last looked at, by pack and entry.
+#[derive(Debug, Default)]
+pub(super) struct LookedAgain(HashMap<(i64, u32), Instant>);
+
+impl LookedAgain {
+    /// Returns true if the copy is to be looked at now.
+    fn is_due(&mut self, place: &Place) -> bool {
+        if self.0.len() >= NOT_GIVEN_MAX {
+            self.0.clear();
+        }
+        let at = (place.pack_no, place.entry_no);
+        let is_due = self.0.get(&at).is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN_AFTER);
+        if is_due {
+            self.0.insert(at, Instant::now());
+        }
+        is_due
+    }
+}
 
 thread_local! {
     static DECODER: RefCell<Decoder> = RefCell::new(Decoder::new());
@@ -118,7 +143,7 @@ impl Store {
     /// Only for who checks what is put together of it, and asks for checked bytes if that is wrong.
     pub(crate) fn read_unchecked(&self, Located(found): &Located, plain: &mut Vec<u8>) -> bool {
         let copy = found.copies.iter().find(|copy| !copy.place.is_damaged);
-        copy.is_some_and(|copy| read_plain_unchecked(&copy.pack, &copy.entry, plain))
+        copy.is_some_and(|copy| read_plain_unchecked(&copy.pack, &copy.entry, plain).is_ok())
     }
 
     pub(super) fn read_plain_of_len(&self, id: &ItemId, plain_len: u32, plain: &mut Vec<u8>) -> Result<(), ReadError> {
@@ -135,20 +160,20 @@ impl Store {
             |_| true,
             |copy| {
                 entry = Some(copy.entry);
-                copy.pack.read_stored(&copy.entry, &mut bytes) && StoredCheck::of(&bytes) == copy.entry.check
+                copy.pack.read_checked(&copy.entry, &mut bytes)
             },
         )?;
         let Entry { id, codec, plain_len, .. } = entry.expect("a copy was just read");
         Ok(StoredItem { id, codec, plain_len, bytes })
     }
 
-    /// Tries one wanted copy after another until `read` returns true, those of `located` first.
+    /// Tries one wanted copy after another until `read` finds one good, those of `located` first.
     fn read_copy(
         &self,
         id: &ItemId,
         mut located: Option<Located>,
         is_wanted: impl Fn(&Copy) -> bool,
-        mut read: impl FnMut(&Copy) -> bool,
+        mut read: impl FnMut(&Copy) -> Result<(), PackProblem>,
     ) -> Result<(), ReadError> {
         let mut unusable = None;
         loop {
@@ -158,19 +183,17 @@ impl Store {
             };
             let mut is_stale = false;
             for copy in found.copies.iter().filter(|copy| is_wanted(copy)) {
-                let is_good = read(copy);
-                if !is_good && !copy.pack.has_its_path() {
+                let result = read(copy);
+                if result.is_err() && !copy.pack.has_its_path() {
                     // The pack was sealed or written again since it was opened.
                     lock(&self.handles).forget(copy.place.pack_no);
                     is_stale = true;
                     continue;
                 }
-                if is_good == copy.place.is_damaged {
-                    self.note_damage(&copy.place, !is_good);
-                }
-                match is_good {
-                    true => return Ok(()),
-                    false => unusable = Some((copy.pack.path.clone(), PackProblem::Damaged)),
+                self.note_read(&copy.place, result);
+                match result {
+                    Ok(()) => return Ok(()),
+                    Err(problem) => unusable = Some((copy.pack.path.clone(), problem)),
                 }
             }
             unusable = unusable.or(found.unusable);
@@ -221,19 +244,89 @@ impl Store {
         let _ = lock(&self.known).with_index(&self.layout, |index| index.note_damage(place, is_damaged));
     }
 
+    /// Notes what a read of a copy found. What the disk did not give counts as damaged for this process
+    /// alone, and only until it is given: nobody knows that it is lost.
+    fn note_read(&self, place: &Place, result: Result<(), PackProblem>) {
+        let at = (place.pack_no, place.entry_no);
+        match result {
+            Ok(()) if !place.is_damaged => {}
+            // It may have been noted in the index, here, or both.
+            Ok(()) => {
+                lock(&self.not_given).remove(&at);
+                self.note_damage(place, false);
+            }
+            Err(PackProblem::NotRead(_)) => {
+                // An opened file may be one that the system gives no more, under a name that it does give.
+                lock(&self.handles).forget(place.pack_no);
+                let mut not_given = lock(&self.not_given);
+                if not_given.len() < NOT_GIVEN_MAX {
+                    not_given.insert(at);
+                }
+            }
+            Err(problem) if problem.is_loss() && !place.is_damaged => self.note_damage(place, true),
+            Err(_) => {}
+        }
+    }
+
+    /// Reads the copies of an item that count as damaged, those of `domain` or of all, and returns true if
+    /// one is good. It counts as there again.
+    pub(super) fn look_again_where(&self, id: &ItemId, is_wanted: impl Fn(Domain) -> bool) -> Result<bool, StoreError> {
+        let found = self.find(id)?;
+        let mut plain = Vec::new();
+        let mut copies = found.copies.iter().filter(|copy| copy.place.is_damaged && is_wanted(copy.pack.domain));
+        Ok(copies.any(|copy| self.is_good_now(copy, &mut plain)))
+    }
+
+    fn is_good_now(&self, copy: &Copy, plain: &mut Vec<u8>) -> bool {
+        let mut result = read_plain(&copy.pack, &copy.entry, plain);
+        if result.is_err() && !copy.pack.has_its_path() {
+            lock(&self.handles).forget(copy.place.pack_no);
+            if let Ok(Handle::Pack(pack)) = self.handle(copy.place.pack_no)
+                && pack.entry(copy.place.entry_no) == Ok(Some(copy.entry))
+            {
+                result = read_plain(&pack, &copy.entry, plain);
+            }
+        }
+        self.note_read(&copy.place, result);
+        result.is_ok()
+    }
+
+    /// Returns true if a copy counts as damaged, or a pack is not given by the disk.
+    pub(super) fn knows_damage(&self) -> Result<bool, StoreError> {
+        let is_noted = lock(&self.known).with_index(&self.layout, |index| index.has_damage())?;
+        Ok(is_noted || !lock(&self.not_given).is_empty() || !lock(&self.handles).not_given().is_empty())
+    }
+
     pub(super) fn find_damaged(&self, count_max: usize) -> Result<Option<Vec<ItemId>>, StoreError> {
-        let places = lock(&self.known).with_index(&self.layout, |index| index.damaged_places(count_max + 1))?;
+        let mut places = lock(&self.known).with_index(&self.layout, |index| index.damaged_places(count_max + 1))?;
+        let noted: HashSet<(i64, u32)> = places.iter().map(|place| (place.pack_no, place.entry_no)).collect();
+        let here: Vec<(i64, u32)> = lock(&self.not_given).difference(&noted).copied().collect();
+        places.extend(here.into_iter().map(|(pack_no, entry_no)| Place { pack_no, entry_no, is_damaged: true }));
         if places.len() > count_max {
             return Ok(None);
         }
+        // A pack that the disk gives again needs no more than being opened.
+        let not_given = lock(&self.handles).not_given();
+        for no in not_given {
+            if let Handle::Unusable(..) = self.handle(no)? {
+                return Ok(None);
+            }
+        }
         let mut ids = Vec::with_capacity(places.len());
+        let mut plain = Vec::new();
         for place in places {
             match self.handle(place.pack_no)? {
-                Handle::Gone => {}
+                Handle::Gone => drop(lock(&self.not_given).remove(&(place.pack_no, place.entry_no))),
                 Handle::Unusable(..) => return Ok(None),
                 Handle::Pack(pack) => match pack.entry(place.entry_no) {
-                    Ok(Some(entry)) => ids.push(entry.id),
-                    Ok(None) => {}
+                    Ok(Some(entry)) => {
+                        let id = entry.id;
+                        let is_due = lock(&self.looked_again).is_due(&place);
+                        if !is_due || !self.is_good_now(&Copy { pack, place, entry }, &mut plain) {
+                            ids.push(id);
+                        }
+                    }
+                    Ok(None) => drop(lock(&self.not_given).remove(&(place.pack_no, place.entry_no))),
                     Err(_) => return Ok(None),
                 },
             }
@@ -280,7 +373,8 @@ impl Store {
     /// Looks into the packs where the index says that the item may be.
     fn look(&self, id: &ItemId, places: Vec<Place>) -> Result<Found, StoreError> {
         let mut found = Found::default();
-        for place in places {
+        for mut place in places {
+            place.is_damaged |= lock(&self.not_given).contains(&(place.pack_no, place.entry_no));
             let (path, problem) = match self.handle(place.pack_no)? {
                 Handle::Gone => {
                     found.gone = true;
@@ -288,7 +382,10 @@ impl Store {
                 }
                 Handle::Unusable(path, problem) => (path, problem),
                 Handle::Pack(pack) => match pack.entry(place.entry_no) {
-                    Err(problem) => (pack.path.clone(), problem),
+                    Err(problem) => {
+                        lock(&self.handles).forget(place.pack_no);
+                        (pack.path.clone(), problem)
+                    }
                     Ok(entry) => {
                         match entry {
                             Some(entry) if entry.id == *id => found.copies.push(Copy { pack, place, entry }),
@@ -305,6 +402,7 @@ impl Store {
             }
             found.unusable = Some((path, problem));
         }
+        found.copies.sort_by_key(|copy| copy.place.is_damaged);
         Ok(found)
     }
 
@@ -318,11 +416,11 @@ impl Store {
             handles.checked(no)
         };
         let row = lock(&self.known).with_index(&self.layout, |index| index.pack(no))?;
-        let Some(row) = row else { return Ok(Handle::Gone) };
-        let handle = handles::open(&self.layout, &row, checked)?;
-        if !matches!(handle, Handle::Gone) {
-            lock(&self.handles).keep(no, handle.clone());
-        }
+        let handle = match row {
+            Some(row) => handles::open(&self.layout, &row, checked)?,
+            None => Handle::Gone,
+        };
+        lock(&self.handles).keep(no, handle.clone());
         Ok(handle)
     }
 }
@@ -340,27 +438,31 @@ fn not_read(
     }
 }
 
-/// Puts the plain bytes of `entry` into `plain`; returns false if they are not what its id names.
-fn read_plain(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> bool {
-    read_plain_unchecked(pack, entry, plain) && entry.id.names(plain)
+/// Puts the plain bytes of `entry` into `plain`, if they are what its id names.
+fn read_plain(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> Result<(), PackProblem> {
+    read_plain_unchecked(pack, entry, plain)?;
+    match entry.id.names(plain) {
+        true => Ok(()),
+        false => Err(PackProblem::Damaged),
+    }
 }
 
-fn read_plain_unchecked(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> bool {
+fn read_plain_unchecked(pack: &Pack, entry: &Entry, plain: &mut Vec<u8>) -> Result<(), PackProblem> {
     if entry.codec == Codec::Raw {
         return pack.read_stored(entry, plain);
     }
     let mut stored = Vec::new();
-    pack.read_stored(entry, &mut stored)
-        && DECODER
-            .with_borrow_mut(|decoder| decoder.decode(entry.codec, &stored, entry.plain_len as usize, plain))
-            .is_ok()
+    pack.read_stored(entry, &mut stored)?;
+    DECODER
+        .with_borrow_mut(|decoder| decoder.decode(entry.codec, &stored, entry.plain_len as usize, plain))
+        .map_err(|_| PackProblem::Damaged)
 }
 
 /// Reads the file that a stored manifest is about; `None` if it is damaged or no manifest.
 pub(super) fn manifest_oid(pack: &Pack, entry: &Entry) -> Option<FileHash> {
     let mut plain = Vec::new();
-    let is_good = read_plain(pack, entry, &mut plain);
-    is_good.then(|| Manifest::decode(&plain).ok().map(|manifest| manifest.pointer().oid))?
+    read_plain(pack, entry, &mut plain).ok()?;
+    Manifest::decode(&plain).ok().map(|manifest| manifest.pointer().oid)
 }
 
 /// Reads the file that a manifest about to be stored is about.

@@ -8,7 +8,7 @@
 //! **Must hold:** there are never more than [`HANDLES_MAX`], and a few bytes for each of
 //! [`CHECKED_MAX`] others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub(super) struct Handles {
     by_no: HashMap<i64, (Handle, u64)>,
     /// Packs that were checked, whether or not they are open now.
     checked: HashMap<i64, Checked>,
+    /// Packs that the disk did not give when they were last asked for.
+    not_given: HashSet<i64>,
     use_count: u64,
 }
 
@@ -50,8 +52,17 @@ impl Handles {
         Some(handle.clone())
     }
 
-    /// Keeps a handle, and lets go of the one that was not used for longest.
+    /// Keeps a handle, and lets go of the one that was not used for longest. What the disk does not give
+    /// now is asked for again.
     pub fn keep(&mut self, no: i64, handle: Handle) {
+        if matches!(handle, Handle::Unusable(_, PackProblem::NotRead(_))) {
+            self.not_given.insert(no);
+            return;
+        }
+        self.not_given.remove(&no);
+        if matches!(handle, Handle::Gone) {
+            return;
+        }
         if self.by_no.len() >= HANDLES_MAX
             && let Some(oldest) = self.by_no.iter().min_by_key(|(_, (_, last_use))| *last_use).map(|(no, _)| *no)
         {
@@ -69,6 +80,11 @@ impl Handles {
         self.by_no.insert(no, (handle, self.use_count));
     }
 
+    /// Packs that the disk did not give when they were last asked for.
+    pub fn not_given(&self) -> Vec<i64> {
+        self.not_given.iter().copied().collect()
+    }
+
     /// How the pack with the number `no` was when it was last checked.
     pub fn checked(&self, no: i64) -> Option<Checked> {
         self.checked.get(&no).copied()
@@ -84,6 +100,7 @@ impl Handles {
     pub fn clear(&mut self) {
         self.by_no.clear();
         self.checked.clear();
+        self.not_given.clear();
     }
 }
 

@@ -177,12 +177,21 @@ impl Pack {
         }
     }
 
-    /// Puts the stored bytes of `entry` into `stored`; returns false if they are not all there, or
-    /// the disk does not give them: another copy may be good.
-    pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> bool {
+    /// Puts the stored bytes of `entry` into `stored`; says why where they are not all there, or the disk
+    /// does not give them: another copy may be good.
+    pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> Result<(), PackProblem> {
         stored.clear();
         stored.resize(entry.stored_len as usize, 0);
-        self.file.read_exact_at(stored, entry.place).is_ok()
+        self.file.read_exact_at(stored, entry.place).map_err(|error| PackProblem::of(&error))
+    }
+
+    /// As [`Pack::read_stored`], and checks the bytes.
+    pub fn read_checked(&self, entry: &Entry, stored: &mut Vec<u8>) -> Result<(), PackProblem> {
+        self.read_stored(entry, stored)?;
+        match StoredCheck::of(stored) == entry.check {
+            true => Ok(()),
+            false => Err(PackProblem::Damaged),
+        }
     }
 
     /// Returns true if the pack may say that it has `entry` without its bytes being looked at,
@@ -198,7 +207,7 @@ impl Pack {
             return true;
         }
         let mut stored = Vec::new();
-        let whole = self.read_stored(entry, &mut stored) && StoredCheck::of(&stored) == entry.check;
+        let whole = self.read_checked(entry, &mut stored).is_ok();
         if whole {
             lock(checked).insert(entry_no);
         }

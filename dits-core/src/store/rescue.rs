@@ -26,7 +26,7 @@ use super::open_pack::OpenPack;
 use super::pack::{OpenError, Pack};
 use super::writer::NewItem;
 use super::{Store, lock};
-use crate::pack_format::{Entry, StoredCheck};
+use crate::pack_format::Entry;
 use crate::steps::{Step, attempt};
 
 /// What the mark says of a pack from which nothing more can be saved.
@@ -117,7 +117,7 @@ impl Store {
             if self.has_beside(&entry, pack.domain, &doubted)? {
                 continue;
             }
-            let is_good = pack.read_stored(&entry, &mut stored) && StoredCheck::of(&stored) == entry.check;
+            let is_good = pack.read_checked(&entry, &mut stored).is_ok();
             let Entry { id, codec, plain_len, .. } = entry;
             let put = match is_good {
                 true => writer.put(NewItem { id, codec, plain_len, stored: &stored }),

@@ -225,6 +225,64 @@ fn a_pack_that_the_disk_does_not_give_takes_no_other_with_it() {
 }
 
 #[test]
+fn what_the_disk_does_not_give_for_a_while_is_there_again_afterwards() {
+    let kinds =
+        [(Sharing::Network, "packs", ".pack"), (Sharing::Machine, "open", ".log"), (Sharing::Machine, "open", ".pack")];
+    for (sharing, folder, ending) in kinds {
+        let dir = tempfile::tempdir().unwrap();
+        let items = fill(dir.path(), sharing, 0, 4, true);
+        let path = only_file(dir.path(), folder, ending);
+        let away = path.with_extension("away");
+        let store = open(dir.path(), Sharing::Machine);
+        fs::rename(&path, &away).unwrap();
+        fs::create_dir(&path).unwrap();
+        for (id, _) in &items {
+            let error = read(&store, id).unwrap_err();
+            assert!(
+                matches!(error, ReadError::Unreadable { problem: PackProblem::NotRead(_), .. }),
+                "{folder} {ending}: {error:?}"
+            );
+            assert!(!store.has(id).unwrap());
+        }
+        assert!(store.has_damage().unwrap(), "{folder} {ending}: what is not given now does not count as held");
+        assert!(!open(dir.path(), Sharing::Machine).has_damage().unwrap(), "{folder} {ending}: it was written down");
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+        let later = open(dir.path(), Sharing::Machine);
+        assert!(items.iter().all(|(id, _)| later.has(id).unwrap()), "{folder} {ending}");
+        assert_eq!(store.damaged_items(100).unwrap(), Some(vec![]), "{folder} {ending}");
+        assert!(!store.has_damage().unwrap(), "{folder} {ending}");
+        assert!(items.iter().all(|(id, _)| store.has(id).unwrap()), "{folder} {ending}");
+        assert_eq!(lost(&store, &items, ending), 0);
+    }
+}
+
+#[test]
+fn what_was_found_damaged_counts_as_there_once_it_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let items = fill(dir.path(), Sharing::Network, 0, 4, false);
+    let path = only_file(dir.path(), "packs", ".pack");
+    let id = items[0].0;
+    let store = open(dir.path(), Sharing::Machine);
+    for is_asked_for_all in [false, true] {
+        flip(&path, 0, 0);
+        read(&store, &id).unwrap_err();
+        assert!(!store.has(&id).unwrap() && !store.look_again(None, &id).unwrap());
+        let later = open(dir.path(), Sharing::Machine);
+        assert_eq!(later.damaged_items(100).unwrap(), Some(vec![id]));
+        flip(&path, 0, 0);
+        match is_asked_for_all {
+            false => {
+                assert!(!later.has(&id).unwrap() && !later.look_again(Some(Domain([7; 16])), &id).unwrap());
+                assert!(later.look_again(Some(Domain::LOCAL), &id).unwrap());
+            }
+            true => assert_eq!(store.damaged_items(100).unwrap(), Some(vec![])),
+        }
+        assert!(store.has(&id).unwrap() && later.has(&id).unwrap() && !later.has_damage().unwrap());
+    }
+}
+
+#[test]
 fn a_good_copy_is_served_where_another_is_damaged() {
     let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let items = fill(dir.path(), Sharing::Network, 0, 4, false);

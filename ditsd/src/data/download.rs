@@ -75,7 +75,12 @@ fn read_group(plane: &DataPlane, domain: Domain, mut wanted: Vec<ItemId>) -> Res
 }
 
 fn read_one(plane: &DataPlane, domain: Domain, id: ItemId) -> Result<Frame, Refusal> {
-    if !plane.is_present(domain, &id).map_err(Refusal::Presence)? {
+    // What a reader once found damaged may be good: the disk had a bad moment, or the pack was mended.
+    let is_there = plane.is_present(domain, &id).and_then(|is_present| match is_present {
+        true => Ok(true),
+        false => plane.is_present_after_all(domain, &id),
+    });
+    if !is_there.map_err(Refusal::Presence)? {
         return Ok(Frame::Absent(id));
     }
     match plane.store.read_stored(&id) {
@@ -86,9 +91,9 @@ fn read_one(plane: &DataPlane, domain: Domain, id: ItemId) -> Result<Frame, Refu
             bytes: item.bytes.into(),
         })),
         Err(ReadError::Missing(_)) => Ok(Frame::Absent(id)),
-        Err(error @ ReadError::Damaged { .. }) => {
+        Err(error @ (ReadError::Damaged { .. } | ReadError::Unreadable { .. })) => {
             // The client can find it elsewhere; the administrator must hear of it.
-            tracing::error!(%error, "a stored item is damaged");
+            tracing::error!(%error, "a stored item cannot be read");
             Ok(Frame::Absent(id))
         }
         Err(error) => Err(Refusal::Read(error)),

@@ -280,21 +280,60 @@ async fn an_upload_that_is_cut_off_keeps_what_arrived() {
     until(|| world.plane.is_present(FILM, &last.id).unwrap()).await;
 }
 
-#[tokio::test]
-async fn a_damaged_item_is_answered_like_an_absent_one() {
-    let world = World::new();
-    let item = chunk(&[7; 5000]);
+/// Stores a chunk of [`FILM`], and returns the pack it is in.
+fn stored(world: &World, item: &ItemFrame) -> std::path::PathBuf {
     let mut writer = world.plane.store.writer(FILM);
     let new = NewItem { id: item.id, codec: Codec::Raw, plain_len: 5000, stored: &item.bytes };
     writer.put(new).unwrap();
     writer.sync().unwrap();
     drop(writer);
     let open = world._dir.path().join("store/open");
-    let pack = std::fs::read_dir(open).unwrap().map(|entry| entry.unwrap().path());
-    let pack = pack.into_iter().find(|path| path.extension().is_some_and(|end| end == "pack")).unwrap();
-    let mut bytes = std::fs::read(&pack).unwrap();
+    let mut paths = std::fs::read_dir(open).unwrap().map(|entry| entry.unwrap().path());
+    paths.find(|path| path.extension().is_some_and(|end| end == "pack")).unwrap()
+}
+
+fn flip(pack: &std::path::Path) {
+    let mut bytes = std::fs::read(pack).unwrap();
     bytes[100] ^= 1;
-    std::fs::write(&pack, bytes).unwrap();
+    std::fs::write(pack, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_damaged_or_not_given_for_a_while_is_sent_again_afterwards() {
+    let world = World::new();
+    let item = chunk(&[7; 5000]);
+    let pack = stored(&world, &item);
+    let away = pack.with_extension("away");
+    world.plane.presence.record(OTHER, &[item.id]).unwrap();
+    let get = async |domain| {
+        let down = world.connect(domain, Direction::Download).await;
+        exchange(&down, &[Frame::Get(vec![item.id])]).await
+    };
+    for domain in [FILM, OTHER] {
+        flip(&pack);
+        assert_eq!(get(domain).await, [Frame::Absent(item.id)]);
+        assert!(!world.plane.is_present(domain, &item.id).unwrap());
+        flip(&pack);
+        assert_eq!(get(Domain([3; 16])).await, [Frame::Absent(item.id)]);
+        assert_eq!(get(domain).await, [Frame::Item(item.clone())]);
+        // The file that is open already would still be given.
+        flip(&pack);
+        std::fs::rename(&pack, &away).unwrap();
+        std::fs::create_dir(&pack).unwrap();
+        assert_eq!(get(domain).await, [Frame::Absent(item.id)]);
+        std::fs::remove_dir(&pack).unwrap();
+        std::fs::rename(&away, &pack).unwrap();
+        flip(&pack);
+        assert_eq!(get(domain).await, [Frame::Item(item.clone())]);
+        assert!(world.plane.is_present(domain, &item.id).unwrap() && !world.plane.store.has_damage().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_item_is_answered_like_an_absent_one() {
+    let world = World::new();
+    let item = chunk(&[7; 5000]);
+    flip(&stored(&world, &item));
     let down = world.connect(FILM, Direction::Download).await;
     assert_eq!(exchange(&down, &[Frame::Get(vec![item.id])]).await, [Frame::Absent(item.id)]);
 }
