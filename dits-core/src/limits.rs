@@ -19,6 +19,11 @@ pub const MDAT_CUT_LEN_MIN: u64 = 256 * 1024;
 /// A `moov` at least this long, in bytes, is cut off from what stands around it.
 pub const MOOV_CUT_LEN_MIN: u64 = 64 * 1024;
 
+/// Most chunks of a file that may have bytes of one of its blocks. Chunks as they are cut stay far below it: less
+/// than 19 pairs of forced cuts fit into a block, and the chunks between them that are not the last of
+/// their piece have [`CHUNK_LEN_MIN`].
+pub const BLOCK_CHUNKS_MAX: usize = 1024;
+
 /// Fewest entries of a span that is not the last of its file.
 pub const SPAN_ENTRIES_MIN: usize = 128;
 /// Most entries of a span.
@@ -87,6 +92,7 @@ const _: () = {
     assert!(CHUNK_LEN_MIN < CHUNK_LEN_AVG && CHUNK_LEN_AVG < CHUNK_LEN_MAX);
     assert!(CHUNK_LEN_MAX as u64 <= MDAT_CUT_LEN_MIN);
     assert!(CHUNK_LEN_MIN as u64 <= MOOV_CUT_LEN_MIN);
+    assert!(BLOCK_LEN / CHUNK_LEN_MIN as u64 + 2 * (BLOCK_LEN / MOOV_CUT_LEN_MIN + 2) < BLOCK_CHUNKS_MAX as u64);
     assert!(SPAN_ENTRIES_MIN < SPAN_ENTRIES_MAX);
     assert!(BLOCK_LEN.is_power_of_two() && PAGE_BLOCKS_MAX.is_power_of_two());
     assert!(MANIFEST_LEN_MAX < FRAME_LEN_MAX);

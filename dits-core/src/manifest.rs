@@ -36,7 +36,7 @@ pub enum Layout {
 }
 
 /// One span of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpanEntry {
     /// The span's name.
     pub hash: SpanHash,

@@ -219,6 +219,42 @@ fn a_manifest_that_lies_about_its_content_is_never_proven() {
     }
 }
 
+/// A file of two blocks, the first `len` bytes in chunks of one byte, by one span that is named often.
+fn cut_into_crumbs(len: usize) -> File {
+    let (content, crumbs) = (vec![7; 2 * MIB], len / 512);
+    let [crumb, rest] = [1, 128 * 1024].map(|len| ChunkEntry::new(ChunkHash::of(&content[..len]), len as u32));
+    let last = (2 * MIB - crumbs * 512) % (128 * 1024);
+    let last = ChunkEntry::new(ChunkHash::of(&content[..last]), last as u32);
+    let spans = [vec![crumb; 512], vec![rest], vec![last]].map(|entries| Span::new(entries).unwrap());
+    let named = |span: &Span| SpanEntry { hash: span.hash(), covers: span.covers() };
+    let mut file = File::new(&content, 128 * 1024, 8);
+    let mut layout = vec![named(&spans[0]); crumbs];
+    layout.extend(vec![named(&spans[1]); (2 * MIB - crumbs * 512) / (128 * 1024)]);
+    layout.push(named(&spans[2]));
+    let pages = Manifest::decode(&file.items.last().unwrap().1).unwrap().pages().to_vec();
+    let manifest = Manifest::new(ChunkerId(1), file.pointer, Layout::Spans(layout), pages, vec![]).unwrap();
+    file.items.extend([crumb, rest, last].map(|e| (e.hash.into(), content[..e.len as usize].to_vec())));
+    file.items.extend(spans.iter().map(|span| (span.hash().into(), span.encode())));
+    file.items.push((manifest.hash().into(), manifest.encode()));
+    File { manifest: manifest.hash(), ..file }
+}
+
+#[test]
+fn a_block_of_more_chunks_than_there_may_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let [fair, few, many] = [512, 1024, MIB - 512].map(cut_into_crumbs);
+    for file in [&fair, &few, &many] {
+        file.store(&store, Domain::LOCAL);
+    }
+    let proved = |file: &File| prove(&store, Domain::LOCAL, &file.manifest, None, &nothing);
+    assert_eq!(proved(&fair).unwrap(), fair.pointer);
+    for file in [&few, &many] {
+        let Err(ProveError::Outline(error)) = proved(file) else { panic!("proven") };
+        assert!(matches!(error, OutlineError::TooManyChunks { block: 0 }), "{error}");
+    }
+}
+
 #[test]
 fn a_manifest_that_leads_elsewhere_hides_no_good_one() {
     let (content, wrong) = (noise(1, 2 * MIB), noise(2, 2 * MIB));

@@ -98,7 +98,7 @@ pub struct Parts {
 
 /// Most git children at once.
 const GIT_CHILDREN_MAX: usize = 64;
-/// Most proofs at once; each keeps two threads busy.
+/// Most proofs at once; each keeps up to five threads busy.
 const PROOFS_MAX: usize = 2;
 
 impl Control {

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 
 use crate::hash::ManifestHash;
 use crate::item::ItemId;
-use crate::limits::{BLOCK_LEN, PAGE_BLOCKS_MAX};
+use crate::limits::{BLOCK_CHUNKS_MAX, BLOCK_LEN, PAGE_BLOCKS_MAX};
 use crate::manifest::span::{ChunkEntry, Span};
 use crate::manifest::{Layout, Manifest, ManifestError, SpanEntry, block_tree};
 use crate::pointer::Pointer;
@@ -56,6 +56,12 @@ pub enum OutlineError {
         expected: u64,
         /// What it really covers.
         actual: u64,
+    },
+    /// More than [`BLOCK_CHUNKS_MAX`] chunks have bytes of one block.
+    #[error("block {block} is cut into more than {BLOCK_CHUNKS_MAX} chunks")]
+    TooManyChunks {
+        /// The block's number.
+        block: u64,
     },
 }
 

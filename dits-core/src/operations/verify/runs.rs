@@ -5,7 +5,8 @@
 //! **May touch:** the store it is given, for reading; threads, which have ended on return.
 //!
 //! **Must hold:** memory is bounded by [`RUNS_WAITING`] runs of outlines and one chunk for each thread,
-//! whatever the file's length.
+//! whatever the file's length, and whatever its manifest says: a run has at most [`BLOCK_CHUNKS_MAX`] chunks
+//! for each of its blocks.
 
 use std::iter::Peekable;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,7 +16,7 @@ use blake3::hazmat::ChainingValue;
 
 use super::super::chunk_stream::{OutlineError, Placed, Walk, read_all};
 use crate::chunking::tree_hasher::BlockHasher;
-use crate::limits::BLOCK_LEN;
+use crate::limits::{BLOCK_CHUNKS_MAX, BLOCK_LEN};
 use crate::store::Store;
 
 /// Most blocks of one run.
@@ -55,20 +56,31 @@ pub(super) fn unknown<'a>(
 /// The next chunks that have bytes between `start` and `end`; one that reaches beyond stays for the next run.
 fn chunks_of(walk: &mut Peekable<Walk<'_>>, start: u64, end: u64) -> Result<Option<Vec<Placed>>, OutlineError> {
     let mut chunks = Vec::new();
+    let end_of = |placed: &Placed| placed.offset + u64::from(placed.entry.len);
+    let push = |chunks: &mut Vec<Placed>, placed: Placed| {
+        // Chunks follow one another: if this one and the one that far before it have bytes of a block, so have
+        // all between.
+        let before = chunks.len().checked_sub(BLOCK_CHUNKS_MAX).map(|at| (end_of(&chunks[at]) - 1) / BLOCK_LEN);
+        let block = placed.offset / BLOCK_LEN;
+        if before.is_some_and(|before| before >= block) {
+            return Err(OutlineError::TooManyChunks { block });
+        }
+        chunks.push(placed);
+        Ok(())
+    };
     loop {
-        let end_of = |placed: &Placed| placed.offset + u64::from(placed.entry.len);
         match walk.peek() {
             None => return Ok(Some(chunks)),
             Some(Ok(placed)) if placed.offset >= end => return Ok(Some(chunks)),
             Some(Ok(placed)) if end_of(placed) > end => {
-                chunks.push(*placed);
+                push(&mut chunks, *placed)?;
                 return Ok(Some(chunks));
             }
             _ => {}
         }
         let Some(placed) = walk.next().transpose()? else { return Ok(Some(chunks)) };
         if end_of(&placed) > start {
-            chunks.push(placed);
+            push(&mut chunks, placed)?;
         }
     }
 }
