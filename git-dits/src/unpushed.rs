@@ -89,11 +89,11 @@ fn leave_out_receipts(
         },
     };
     let Some(address @ RemoteUrl::Server { .. }) = address else { return Ok(()) };
-    let oids: Vec<_> = files.iter().map(|found| found.pointer.oid).collect();
+    let pointers: Vec<_> = files.iter().map(|found| found.pointer).collect();
     // Receipts that cannot be read say nothing, and nothing is lost by that.
     let receipts = Receipts::of_address(&repository.common_dir().join(DIR), &address).ok().flatten();
-    let known = receipts.and_then(|receipts| receipts.known(&oids).ok()).unwrap_or_default();
-    files.retain(|found| !known.contains(&found.pointer.oid));
+    let known = receipts.and_then(|receipts| receipts.known(&pointers).ok()).unwrap_or_default();
+    files.retain(|found| !known.contains(&found.pointer));
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 //! **Must hold:** a database that cannot be used costs questions, never a push.
 
 use dits_core::hash::FileHash;
+use dits_core::pointer::Pointer;
 use dits_core::remote::receipts::{DIR, Receipts, ReceiptsError};
 use dits_core::remote::{Receipt, Remote};
 use dits_core::repo::Repository;
@@ -38,9 +39,9 @@ impl Kept {
 
     /// Leaves out the files that there is a receipt for.
     pub fn without_known(&self, needed: &[Found]) -> Vec<Found> {
-        let oids: Vec<FileHash> = needed.iter().map(|found| found.pointer.oid).collect();
-        let known = self.0.as_ref().and_then(|receipts| told(receipts.known(&oids))).unwrap_or_default();
-        needed.iter().filter(|found| !known.contains(&found.pointer.oid)).cloned().collect()
+        let files: Vec<Pointer> = needed.iter().map(|found| found.pointer).collect();
+        let known = self.0.as_ref().and_then(|receipts| told(receipts.known(&files))).unwrap_or_default();
+        needed.iter().filter(|found| !known.contains(&found.pointer)).cloned().collect()
     }
 
     /// Keeps what the server gave.

@@ -90,6 +90,27 @@ fn a_receipt_spares_the_upload_but_never_the_servers_own_check() {
 }
 
 #[test]
+fn a_pointer_of_another_size_is_asked_about_although_its_oid_has_a_receipt() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = known(&world, &server);
+    repo.write("clip.mov", noise(300_000, 1));
+    repo.commit("a clip");
+    repo.git(&["push", "-q"]).ok();
+    let before = repo.git(&["ls-remote", "origin"]).ok();
+    let pointer = repo.git(&["cat-file", "blob", "HEAD:clip.mov"]).ok() + "\n";
+    let wrong = pointer.replace("size 300000", "size 300001");
+    let blob = repo.call(&["hash-object", "-w", "--stdin", "--no-filters"]).input(wrong).run().ok();
+    repo.git(&["update-index", "--cacheinfo", &format!("100644,{blob},clip.mov")]).ok();
+    repo.git(&["commit", "-q", "-m", "a lie"]).ok();
+    let refused = repo.git(&["push"]).fails();
+    // The gate says it: nothing reached the server's own check.
+    assert!(refused.contains("the file of this oid has 300000 bytes, not 300001"), "{refused}");
+    assert!(!refused.contains("pre-receive hook declined"), "{refused}");
+    assert_eq!(repo.git(&["ls-remote", "origin"]).ok(), before);
+}
+
+#[test]
 fn damaged_receipts_cost_nothing_but_questions() {
     let world = World::new();
     let server = world.serve();

@@ -225,7 +225,11 @@ fn prove(
             let asked = batch.iter().map(|number| (files[*number].manifest, files[*number].found.replaces));
             for (number, outcome) in batch.iter().zip(remote.prove(&asked.collect::<Vec<_>>())?) {
                 match outcome {
-                    ProveOutcome::Held(receipt) => pushed.receipts.push(receipt),
+                    ProveOutcome::Held(receipt) => {
+                        // The manifest that was proven says so: it was chosen by it.
+                        let size = files[*number].found.pointer.size;
+                        pushed.receipts.push(Receipt { size, ..receipt });
+                    }
                     ProveOutcome::Refused(why) => drop(lacking.insert(*number, NotPushed::Refused(why))),
                     ProveOutcome::Missing(missing) if is_last || missing.is_empty() => {
                         let part = missing.first().copied().unwrap_or_else(|| files[*number].manifest.into());

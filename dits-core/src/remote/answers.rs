@@ -12,6 +12,8 @@ use crate::item::ItemId;
 pub struct Receipt {
     /// The file.
     pub oid: FileHash,
+    /// How long it is, in bytes; 0 if the remote did not say.
+    pub size: u64,
     /// The manifest that was proven.
     pub manifest: ManifestHash,
     /// When, in seconds since 1970 UTC.

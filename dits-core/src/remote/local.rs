@@ -213,7 +213,7 @@ impl LocalRemote {
         self.store.refresh()?;
         let one = |file: &Pointer| {
             let whole = self.whole(&file.oid, |found| found == *file)?;
-            Ok(whole.map_or(Holding::No, |hash| Holding::Held(receipt(file.oid, hash))))
+            Ok(whole.map_or(Holding::No, |hash| Holding::Held(receipt(file, hash))))
         };
         files.iter().map(one).collect()
     }
@@ -260,7 +260,7 @@ impl LocalRemote {
     pub(super) fn prove(&self, manifest: &ManifestHash) -> Result<ProveOutcome, RemoteError> {
         match self.missing_parts(manifest, MissingWanted::All) {
             Ok((manifest_read, missing)) if missing.is_empty() => {
-                Ok(ProveOutcome::Held(receipt(manifest_read.pointer().oid, *manifest)))
+                Ok(ProveOutcome::Held(receipt(&manifest_read.pointer(), *manifest)))
             }
             Ok((_, missing)) => Ok(ProveOutcome::Missing(missing)),
             Err(RemoteError::Read(ReadError::Missing(id))) => Ok(ProveOutcome::Missing(vec![id])),
@@ -330,9 +330,9 @@ enum MissingWanted {
 }
 
 /// A share proves nothing to others: its receipts only say when this machine saw the file whole.
-fn receipt(oid: FileHash, manifest: ManifestHash) -> Receipt {
+fn receipt(file: &Pointer, manifest: ManifestHash) -> Receipt {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Receipt { oid, manifest, proven_at: now, mac: Vec::new() }
+    Receipt { oid: file.oid, size: file.size, manifest, proven_at: now, mac: Vec::new() }
 }
 
 /// Checks items against their names.

@@ -11,7 +11,7 @@
 //!   checks for itself before a ref moves, and forgets it when that server knows better;
 //! - the database may be deleted at any time, and one that cannot be read is.
 //!
-//! **Format:** `docs/formats/receipts-v1.md`.
+//! **Format:** `docs/formats/receipts-v2.md`.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 
 use super::Receipt;
 use crate::hash::FileHash;
+use crate::pointer::Pointer;
 use crate::remote_url::RemoteUrl;
 
 /// The folder of Dits in a repository's common git directory.
@@ -29,7 +30,7 @@ pub const DIR: &str = "dits";
 /// The database's name in the folder of Dits in a repository.
 const FILE_NAME: &str = "receipts.sqlite";
 /// The version of the table; a database of another one is thrown away.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -38,6 +39,7 @@ const SCHEMA: &str = "
         server    BLOB NOT NULL CHECK (length(server) = 16),
         repo      BLOB NOT NULL CHECK (length(repo) = 16),
         oid       BLOB NOT NULL CHECK (length(oid) = 32),
+        size      INTEGER NOT NULL,
         manifest  BLOB NOT NULL CHECK (length(manifest) = 32),
         proven_at INTEGER NOT NULL,
         mac       BLOB NOT NULL,
@@ -131,19 +133,20 @@ impl Receipts {
         self.change(sql, &[address.to_string()], |statement, address| statement.execute(params![address, server, repo]))
     }
 
-    /// Which of `oids` there is a receipt for.
+    /// Which of `files` there is a receipt for, their size included: a pointer of another size is wrong, and the
+    /// server has to say so.
     ///
     /// # Errors
     ///
     /// [`ReceiptsError`] when they cannot be read. A damaged database is removed then.
-    pub fn known(&self, oids: &[FileHash]) -> Result<HashSet<FileHash>, ReceiptsError> {
+    pub fn known(&self, files: &[Pointer]) -> Result<HashSet<Pointer>, ReceiptsError> {
         let find = || {
             let mut known = HashSet::new();
-            let sql = "SELECT 1 FROM receipts WHERE server = ?1 AND repo = ?2 AND oid = ?3";
+            let sql = "SELECT 1 FROM receipts WHERE server = ?1 AND repo = ?2 AND oid = ?3 AND size = ?4";
             let mut statement = self.connection.prepare(sql)?;
-            for oid in oids {
-                if statement.exists(params![self.server, self.repo, oid.as_bytes()])? {
-                    known.insert(*oid);
+            for file in files {
+                if statement.exists(params![self.server, self.repo, file.oid.as_bytes(), row_number(file.size)])? {
+                    known.insert(*file);
                 }
             }
             Ok(known)
@@ -158,12 +161,11 @@ impl Receipts {
     /// [`ReceiptsError`] when nothing can be written; none of them is kept then.
     pub fn keep(&mut self, receipts: &[Receipt]) -> Result<(), ReceiptsError> {
         let (server, repo) = (self.server, self.repo);
-        let sql = "INSERT OR REPLACE INTO receipts (server, repo, oid, manifest, proven_at, mac)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.change(sql, receipts, |statement, Receipt { oid, manifest, proven_at, mac }| {
-            // A time that no table holds is some server's nonsense; when it was says nothing here.
-            let proven_at = i64::try_from(*proven_at).unwrap_or(i64::MAX);
-            statement.execute(params![server, repo, oid.as_bytes(), manifest.as_bytes(), proven_at, mac])
+        let sql = "INSERT OR REPLACE INTO receipts (server, repo, oid, size, manifest, proven_at, mac)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        self.change(sql, receipts, |statement, Receipt { oid, size, manifest, proven_at, mac }| {
+            let (size, proven_at) = (row_number(*size), row_number(*proven_at));
+            statement.execute(params![server, repo, oid.as_bytes(), size, manifest.as_bytes(), proven_at, mac])
         })
     }
 
@@ -203,6 +205,11 @@ impl Receipts {
         }
         ReceiptsError { path: self.path.clone(), source: error.into() }
     }
+}
+
+/// A number as a table holds it: a greater one is some server's nonsense, and no file's size.
+fn row_number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The server and the repository that an address led to.
@@ -266,12 +273,22 @@ mod tests {
         FileHash::of(&number.to_le_bytes())
     }
 
+    fn file(number: u16) -> Pointer {
+        Pointer { oid: oid(number), size: 7 }
+    }
+
     fn receipt(number: u16) -> Receipt {
-        Receipt { oid: oid(number), manifest: ManifestHash::from_bytes([3; 32]), proven_at: 5, mac: vec![4; 32] }
+        Receipt {
+            oid: oid(number),
+            size: 7,
+            manifest: ManifestHash::from_bytes([3; 32]),
+            proven_at: 5,
+            mac: vec![4; 32],
+        }
     }
 
     fn knows(receipts: &Receipts, number: u16) -> bool {
-        receipts.known(&[oid(number)]).expect("read").contains(&oid(number))
+        receipts.known(&[file(number)]).expect("read").contains(&file(number))
     }
 
     #[test]
@@ -280,9 +297,20 @@ mod tests {
         let mut receipts = open(dir.path());
         receipts.keep(&[receipt(1), receipt(2), receipt(1)]).expect("kept");
         let mut again = open(dir.path());
-        assert_eq!(again.known(&[oid(1), oid(2), oid(3)]).expect("read"), HashSet::from([oid(1), oid(2)]));
+        assert_eq!(again.known(&[file(1), file(2), file(3)]).expect("read"), HashSet::from([file(1), file(2)]));
         again.forget(&[oid(2), oid(3)]).expect("forgotten");
         assert!(knows(&receipts, 1) && !knows(&receipts, 2));
+    }
+
+    #[test]
+    fn a_receipt_is_for_a_file_of_its_size_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut receipts = open(dir.path());
+        receipts.keep(&[receipt(1), Receipt { size: 0, ..receipt(2) }]).expect("kept");
+        for wrong in [Pointer { size: 8, ..file(1) }, Pointer { size: u64::MAX, ..file(1) }, file(2)] {
+            assert!(receipts.known(&[wrong]).expect("read").is_empty(), "{wrong:?} is asked about");
+        }
+        assert!(knows(&receipts, 1));
     }
 
     #[test]
@@ -345,7 +373,7 @@ mod tests {
         other_version(&Connection::open(&path).expect("a database")).expect("changed");
         assert!(!knows(&open(dir.path()), 1));
         other_table(&Connection::open(&path).expect("a database")).expect("changed");
-        assert!(open(dir.path()).known(&[oid(1)]).is_err());
+        assert!(open(dir.path()).known(&[file(1)]).is_err());
         assert!(!knows(&open(dir.path()), 1));
     }
 
@@ -358,10 +386,10 @@ mod tests {
         let mut bytes = std::fs::read(&path).expect("ours");
         bytes[4096..].fill(0xff);
         std::fs::write(&path, bytes).expect("ours");
-        let oids: Vec<FileHash> = (0..500).map(oid).collect();
-        assert!(open(dir.path()).known(&oids).is_err());
+        let files: Vec<Pointer> = (0..500).map(file).collect();
+        assert!(open(dir.path()).known(&files).is_err());
         let mut receipts = open(dir.path());
-        assert!(receipts.known(&oids).expect("read").is_empty());
+        assert!(receipts.known(&files).expect("read").is_empty());
         receipts.keep(&many).expect("kept");
     }
 }

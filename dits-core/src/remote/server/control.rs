@@ -119,8 +119,8 @@ impl ServerRemote {
                     proto::FileState { held: true, receipt: Some(_), size } if size != 0 && size != file.size => {
                         Holding::OtherSize(size)
                     }
-                    proto::FileState { held: true, receipt: Some(receipt), .. } => {
-                        Holding::Held(self.receipt(receipt, Some(&file.oid))?)
+                    proto::FileState { held: true, receipt: Some(receipt), size } => {
+                        Holding::Held(Receipt { size, ..self.receipt(receipt, Some(&file.oid))? })
                     }
                     proto::FileState { held: false, .. } => Holding::No,
                     _ => return Err(self.nonsense("a held file without a receipt")),
@@ -271,6 +271,7 @@ impl ServerRemote {
     fn receipt(&self, receipt: proto::Receipt, oid: Option<&FileHash>) -> Result<Receipt, ServerError> {
         let receipt = Receipt {
             oid: FileHash::from_bytes(self.hash(&receipt.oid)?),
+            size: 0,
             manifest: ManifestHash::from_bytes(self.hash(&receipt.manifest)?),
             proven_at: receipt.proven_at,
             mac: receipt.mac.to_vec(),
