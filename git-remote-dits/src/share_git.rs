@@ -5,7 +5,9 @@
 //! **May touch:** git children; the share's config, to read; a folder of hooks in the user's cache.
 //!
 //! **Must hold:** a share that belongs to another user makes this machine run no command: none of its
-//! hooks, and nothing that its config names. `docs/decisions/0030-shares-of-others.md`.
+//! hooks, and nothing that its config names, as long as the config stays as it was when it was read: who changes
+//! it between that and git's own look gains what [`NO_COMMANDS`] does not switch off. Git makes no reflog there;
+//! it still adds to one that exists, wherever a symlink leads. `docs/decisions/0030-shares-of-others.md`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -44,10 +46,11 @@ const KEYS: [&str; 22] = [
 ];
 
 /// Said on the command line too, since a config may change after it was read.
-const NO_COMMANDS: [&str; 10] = [
+const NO_COMMANDS: [&str; 11] = [
     "core.bare=true",
     "core.fsmonitor=false",
     "core.alternateRefsCommand=",
+    "core.logAllRefUpdates=false",
     "receive.autogc=false",
     "receive.denyCurrentBranch=refuse",
     "gpg.program=false",
