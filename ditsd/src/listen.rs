@@ -296,7 +296,9 @@ mod tests {
         assert!(dial().await.is_err(), "a third stranger is dropped");
         known.connect_info().let_in();
         let _third = dial().await.unwrap();
-        let error = stranger.read(&mut [0; 8]).await.unwrap_err();
+        let mut bytes = [0; 8];
+        let read = tokio::time::timeout(Duration::from_secs(10), stranger.read(&mut bytes)).await;
+        let error = read.expect("it lost its place").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let still = tokio::time::timeout(Duration::from_millis(200), known.read(&mut [0; 8])).await;
         assert!(still.is_err(), "who was let in may be silent");
