@@ -9,6 +9,8 @@
 
 mod whole;
 
+pub use whole::KnownLost;
+
 use std::sync::Arc;
 
 use dits_core::item::ItemId;

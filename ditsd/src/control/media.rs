@@ -14,6 +14,7 @@ use dits_core::repo_path::RepoName;
 
 use super::refusal::CallError;
 use super::{Shared, now};
+use crate::blobs::KnownLost;
 use crate::db::{Held, LeaseId, RepoRow};
 use crate::rules::{ids, lease, receipt};
 
@@ -30,7 +31,8 @@ impl Shared {
             size: held.map_or(0, |held| held.pointer.size),
             receipt: held.map(|held| self.receipt(&repo, &held)),
         };
-        let held = self.blobs.only_whole(repo.domain(), self.db.held(repo.key, &oids)?)?;
+        let held = self.db.held(repo.key, &oids)?;
+        let held = self.blobs.only_whole(repo.domain(), held, &mut KnownLost::default())?;
         let files = held.into_iter().map(state).collect();
         Ok(proto::HeldReply { files })
     }

@@ -28,7 +28,7 @@ use tonic::Status;
 use super::media::{copy, name};
 use super::refusal::CallError;
 use super::{Control, Shared, now};
-use crate::blobs::BlobError;
+use crate::blobs::{BlobError, KnownLost};
 use crate::db::{Held, RepoRow};
 use crate::rules::ids;
 
@@ -133,10 +133,11 @@ impl Shared {
         tasks: &mut VecDeque<Task>,
     ) -> Result<Vec<(proto::ProveResult, u64)>, CallError> {
         let (mut answers, mut proven, mut len) = (Vec::new(), Vec::new(), 0_u64);
+        let mut lost = KnownLost::default();
         while let Some(task) = tasks.pop_front() {
             let manifest = self.read_manifest(repo, task.manifest)?;
             let bytes = manifest.as_ref().map_or(0, |manifest| manifest.pointer().size);
-            let outcome = match self.already_held(repo, task.manifest, manifest.as_ref())? {
+            let outcome = match self.already_held(repo, task.manifest, manifest.as_ref(), &mut lost)? {
                 Some(held) => prove_result::Outcome::Held(self.receipt(repo, &held)),
                 None => match self.prove_now(repo, &task, manifest.as_ref())? {
                     Ok(held) => {
@@ -175,9 +176,11 @@ impl Shared {
         repo: &RepoRow,
         hash: ManifestHash,
         manifest: Option<&Manifest>,
+        lost: &mut KnownLost,
     ) -> Result<Option<Held>, CallError> {
         let Some(manifest) = manifest else { return Ok(None) };
-        let held = self.blobs.only_whole(repo.domain(), self.db.held(repo.key, &[manifest.pointer().oid])?)?;
+        let held = self.db.held(repo.key, &[manifest.pointer().oid])?;
+        let held = self.blobs.only_whole(repo.domain(), held, lost)?;
         Ok(held.into_iter().flatten().find(|held| held.manifest == hash))
     }
 

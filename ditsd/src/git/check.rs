@@ -18,7 +18,7 @@ use dits_core::repo::git_program::{GitError as ProgramError, GitProgram};
 use dits_core::repo::pointer_walk::{AttributeCase, GitId, Known, WalkError, WalkLimits, walk_each};
 use dits_core::repo_path::RepoName;
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, KnownLost};
 use crate::db::{Db, DbError};
 use crate::root::{Root, RootError};
 use crate::rules::push::PushRefused;
@@ -90,12 +90,12 @@ pub fn check(hooked: &Hooked, environment: &Environment, updates: impl BufRead) 
     let db = Arc::new(Db::open_existing(&root.meta())?);
     let blobs = Blobs::open_existing(&root, db.clone()).map_err(BlobError::from)?;
     let repo = db.repo(&hooked.repo)?.ok_or_else(|| CheckError::NoRepo(hooked.repo.clone()))?;
-    let mut push = PushRefused::default();
+    let (mut push, mut lost) = (PushRefused::default(), KnownLost::default());
     walk_each(&git, AttributeCase::Sensitive, &tips, &Known::AllRefs, WalkLimits::default(), &mut |walked| {
         let oids: Vec<FileHash> = walked.pointers.iter().map(|found| found.pointer.oid).collect();
         let held = db.held(repo.key, &oids)?;
         let held = match &blobs {
-            Some(blobs) => blobs.only_whole(repo.domain(), held)?,
+            Some(blobs) => blobs.only_whole(repo.domain(), held, &mut lost)?,
             None => held,
         };
         push.look_at(walked, &held);
