@@ -325,6 +325,19 @@ impl Store {
         self.sync_all()
     }
 
+    /// Fails while an item that a sync could not save is in no other pack. What counts as there is safe all
+    /// the same: this is for who was told that the item was stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Lost`], or that the store cannot be used.
+    pub fn check_nothing_lost(&self) -> Result<(), StoreError> {
+        match self.find_lost()? {
+            Some(path) => Err(StoreError::Lost { path }),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a writer of items of `domain`; it touches nothing before its first item.
     pub fn writer(&self, domain: Domain) -> PackWriter<'_> {
         PackWriter::new(self, domain)

@@ -105,7 +105,10 @@ impl<'s> Cleaning<'s> {
         if !self.has_stored {
             return Ok(Synced::Nothing);
         }
-        self.stores.own()?.own().sync()?;
+        let store = self.stores.own()?.own();
+        store.sync()?;
+        // What an earlier process told git of must be there, too.
+        store.check_nothing_lost()?;
         Ok(Synced::All)
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! **Format:** `docs/formats/store-v1.md`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -381,6 +382,14 @@ impl Index {
             let read =
                 |row: &rusqlite::Row<'_>| Ok(Place { pack_no: row.get(0)?, entry_no: row.get(1)?, is_damaged: true });
             statement.query_map([count_max as i64], read)?.collect()
+        })
+    }
+
+    /// The entries of a pack that are known to be items. Looks through all rows.
+    pub fn entries_of(&self, no: i64) -> Result<HashSet<u32>, StoreError> {
+        self.wrap(|| {
+            let mut statement = self.connection.prepare_cached("SELECT entry FROM items WHERE pack = ?1")?;
+            statement.query_map([no], |row| row.get(0))?.collect()
         })
     }
 

@@ -92,8 +92,8 @@ impl OpenPack {
             Err(error) if is_absent(&error) => return Ok(Continued::Unusable),
             Err(source) => return not_taken(&log_path, source),
         };
-        // Whose sync failed said so while it had the lock.
-        if !lock_named(&log, &log_path)? || layout.doubt(name).exists() {
+        // Whose sync failed said so while it had the lock. A mark that cannot be looked for may be there.
+        if !lock_named(&log, &log_path)? || layout.doubt(name).try_exists().unwrap_or(true) {
             return Ok(Continued::Unusable);
         }
         let path = layout.open_pack(name);
@@ -240,7 +240,7 @@ impl OpenPack {
 
     /// Notes, before the lock is let go of, that `path` could not be synced.
     fn in_doubt(&self, path: &Path, source: io::Error) -> WriteError {
-        rescue::mark_doubt(&self.layout, self.name());
+        rescue::mark_doubt(&self.layout, self.name(), Some(&self.log));
         WriteError::io(path, source)
     }
 

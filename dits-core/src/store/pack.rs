@@ -152,7 +152,7 @@ impl Pack {
 
     /// Reads entries `from..to`; `None` for each that cannot be trusted or is not there.
     pub fn entries(&self, from: u32, to: u32) -> Result<Vec<Option<Entry>>, PackProblem> {
-        let mut entries = Vec::with_capacity((to - from).min(1 << 16) as usize);
+        let mut entries = Vec::with_capacity(to.saturating_sub(from).min(1 << 16) as usize);
         for entry_no in from..to {
             entries.push(self.entry(entry_no)?);
         }
