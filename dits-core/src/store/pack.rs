@@ -77,6 +77,10 @@ struct FileState {
 impl FileState {
     fn of(file: &File) -> Result<FileState, PackProblem> {
         let metadata = file.metadata().map_err(|error| PackProblem::of(&error))?;
+        if metadata.is_dir() {
+            // Its length would say nothing: a folder has a different one on every file system.
+            return Err(PackProblem::NotRead(rustix::io::Errno::ISDIR.raw_os_error()));
+        }
         let changed = (metadata.ctime(), metadata.ctime_nsec());
         Ok(FileState { device: metadata.dev(), inode: metadata.ino(), len: metadata.len(), changed })
     }

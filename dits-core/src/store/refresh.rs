@@ -270,7 +270,7 @@ impl Known {
     fn learn_open(&mut self, layout: &Layout, name: &OpenName, known: u32) -> Result<(), StoreError> {
         let path = layout.open_log(name);
         match fs::metadata(&path) {
-            Ok(metadata) if Pack::record_count(metadata.len()) <= known => return Ok(()),
+            Ok(metadata) if metadata.is_file() && Pack::record_count(metadata.len()) <= known => return Ok(()),
             Ok(_) => {}
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => {
