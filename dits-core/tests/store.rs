@@ -101,23 +101,6 @@ fn what_was_committed_is_read_again_by_this_and_by_the_next_process() {
 }
 
 #[test]
-fn a_store_that_stays_open_keeps_no_log_of_its_index_once_all_is_synced() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), Sharing::Machine);
-    let log_len = || fs::metadata(dir.path().join("index.sqlite-wal")).unwrap().len();
-    let mut writer = store.writer(Domain::LOCAL);
-    for seed in 0..600 {
-        let plain = noise(seed, 100);
-        put(&mut writer, chunk_id(&plain), &plain).unwrap();
-        writer.commit().unwrap();
-    }
-    assert!(log_len() > 100_000);
-    writer.sync().unwrap();
-    assert_eq!(log_len(), 0);
-    assert_eq!(read(&store, &chunk_id(&noise(7, 100))).unwrap(), noise(7, 100));
-}
-
-#[test]
 fn manifests_are_found_by_the_file_they_are_about() {
     for sharing in SHARINGS {
         let dir = tempfile::tempdir().unwrap();

@@ -91,19 +91,13 @@ impl Db {
         Ok(db)
     }
 
-    /// Moves what was committed from the log into the database file, and empties the log. Where
-    /// another process reads just now, that is left to the next call.
+    /// Moves what was committed from the log into the database file.
     ///
     /// # Errors
     ///
     /// [`DbError::Sqlite`].
     pub fn checkpoint(&self) -> Result<(), DbError> {
-        self.read(|connection| {
-            connection.busy_timeout(Duration::ZERO)?;
-            let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            emptied
-        })
+        self.read(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Db, DbError> {

@@ -357,19 +357,6 @@ impl Index {
         })
     }
 
-    /// Brings what was written into the index file itself and empties the log beside it, which else keeps
-    /// the room of the largest transaction for as long as a process has the index open.
-    ///
-    /// Nothing is waited for: where others read or write just now, they or the next call do it.
-    pub fn empty_log(&self) -> Result<(), StoreError> {
-        self.wrap(|| {
-            self.connection.busy_timeout(Duration::ZERO)?;
-            let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            self.connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
-            emptied
-        })
-    }
-
     /// Returns true if any entry is noted as damaged.
     pub fn has_damage(&self) -> Result<bool, StoreError> {
         self.wrap(|| self.connection.prepare_cached("SELECT 1 FROM damaged")?.exists([]))

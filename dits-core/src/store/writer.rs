@@ -145,8 +145,6 @@ impl<'s> PackWriter<'s> {
                 Some(row) if row.vouched < count => index.vouch(row.no, count),
                 _ => Ok(()),
             })?;
-            // A log that stays as long as it is costs room, and nothing else.
-            let _ = known.with_index(&writer.store.layout, |index| index.empty_log());
             Ok(())
         })
     }

@@ -239,8 +239,6 @@ impl Shared {
         let rows = proven.iter().map(|(held, manifest)| (held, manifest.as_ref().map_or(&[][..], Manifest::pages)));
         self.db.record_held(repo.key, &rows.collect::<Vec<_>>())?;
         steps::reached(Step::HeldRecorded);
-        // A log that stays as long as it is costs room, and nothing else.
-        let _ = self.db.checkpoint();
         Ok(())
     }
 }
