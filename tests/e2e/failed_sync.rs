@@ -91,14 +91,14 @@ fn what_a_failed_sync_lost_is_stored_again_from_the_files_and_pushes_wait_for_it
     assert_eq!(fs::read_to_string(doubted(&repo).with_extension("doubt")).expect("readable"), "given up\n");
     is_refused(&repo);
     repo.git(&["add", "--renormalize", "b.bin"]).ok();
-    assert!(pack.exists());
+    assert!(!pack.exists(), "everything in it is elsewhere now");
     let clone = is_pushed(&repo, "clone");
     for (path, content) in &files {
         assert!(fs::read(clone.join(path)).expect("readable") == *content);
     }
     write_old(&repo, "c.bin", &noise(3, MIB));
     let added = repo.git(&["add", "c.bin"]);
-    assert_eq!((added.ok(), added.err()), (String::new(), String::new()), "it was said once");
+    assert_eq!((added.ok(), added.err()), (String::new(), String::new()), "nothing is missing any more");
 }
 
 #[test]
