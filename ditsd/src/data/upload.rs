@@ -78,6 +78,13 @@ impl Uploading {
         self.jobs.send(job).await.map_err(|_| self.refusal())
     }
 
+    /// Why the writer took a job and never answered it, once it has ended.
+    async fn reason_of_silence(&self) -> Refusal {
+        // A writer that fails drops its jobs first and gives its reason then, and its queue last.
+        self.jobs.closed().await;
+        self.refusal()
+    }
+
     /// Why the writer takes nothing more.
     fn refusal(&self) -> Refusal {
         match self.failed.get() {
@@ -103,7 +110,7 @@ pub async fn serve(uploading: &Uploading, frames: &mut Frames, room: &Arc<Semaph
     }
     let (done, synced) = oneshot::channel();
     uploading.give(Job::Sync(done)).await?;
-    let Synced = synced.await.map_err(|_| uploading.refusal())?;
+    let Ok(Synced) = synced.await else { return Err(uploading.reason_of_silence().await) };
     frames.leaving.send(&Frame::Stored { count }).await?;
     Ok(())
 }
