@@ -130,10 +130,11 @@ impl Dialed {
         if self.connection.close_reason().is_some() {
             return;
         }
-        // quinn does not count the frames that close connections. A closed one sends nothing else.
+        self.connection.close(VarInt::from_u32(0), b"done");
+        // quinn does not count the frames that close connections. A closed one sends nothing else, but one
+        // that is still open may, so that counting begins here; if the frame left already, patience ends it.
         let sent = || self.connection.stats().udp_tx.datagrams;
         let sent_before = sent();
-        self.connection.close(VarInt::from_u32(0), b"done");
         let leaving = async {
             while sent() == sent_before {
                 tokio::time::sleep(CLOSE_LOOK_INTERVAL).await;
