@@ -115,16 +115,27 @@ fn a_busy_server_is_asked_again_once() {
     }
 }
 
+/// Items that no buffer between the two ends takes whole: a transfer that is cut off is not over.
+fn more_than_fits() -> Vec<StoredItem> {
+    let item = |number: u32| {
+        let mut plain = vec![0; 250_000];
+        plain[..4].copy_from_slice(&number.to_le_bytes());
+        let id = ChunkHash::of(&plain).into();
+        StoredItem { id, codec: Codec::Raw, plain_len: plain.len() as u32, bytes: plain }
+    };
+    (0..300).map(item).collect()
+}
+
 #[test]
 fn a_download_that_quic_drops_goes_on_over_grpc() {
     let world = World::new(Udp::Served);
     let (remote, warned) = world.connect(Transport::Auto);
-    let items = items(300);
+    let items = more_than_fits();
     assert_eq!(upload(&remote, &items), []);
     let mut came = Vec::new();
     let mut sink = |item: StoredItem| {
         came.push(item.id);
-        if came.len() == 100 {
+        if came.len() == 20 {
             world.quic.as_ref().unwrap().close(quinn::VarInt::from_u32(9), b"the cable");
         }
         Ok(())
@@ -149,7 +160,7 @@ fn a_server_that_vanishes_is_noticed_long_before_quic_would() {
         for is_upload in [true, false] {
             let mut world = World::new(Udp::Served);
             let (remote, warned) = world.connect(transport);
-            let items = items(300);
+            let items = more_than_fits();
             let ids: Vec<_> = items.iter().map(|item| item.id).collect();
             assert_eq!(upload(&remote, if is_upload { &items[..1] } else { &items }), []);
             let rest = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -158,7 +169,7 @@ fn a_server_that_vanishes_is_noticed_long_before_quic_would() {
             let mut gone_since = None;
             let mut tick = || {
                 count += 1;
-                if count == 100 {
+                if count == 20 {
                     vanish(&runtime);
                     gone_since = Some(Instant::now());
                 }
