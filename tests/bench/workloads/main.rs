@@ -10,6 +10,7 @@
 
 mod add;
 mod clips;
+mod clone;
 mod compressible;
 mod growth;
 mod measure;
@@ -18,19 +19,22 @@ mod memory;
 mod push;
 mod tools;
 mod walk;
+mod work_tree;
 
 use measure::Report;
 
 /// A bench that prints its own rows.
 type Workload = fn(&tools::Bench, &mut Report);
 
-const WORKLOADS: [(&str, Workload); 7] = [
+const WORKLOADS: [(&str, Workload); 9] = [
     ("add", add::run),
     ("memory", memory::run),
     ("growth", growth::run),
     ("clips", clips::run),
     ("compressible", compressible::run),
     ("push", push::run),
+    ("clone", clone::run),
+    ("work-tree", work_tree::run),
     ("walk", walk::run),
 ];
 

@@ -114,6 +114,12 @@ pub fn ratio(values: &[f64], base: &[f64]) -> f64 {
     median(&values.iter().zip(base).map(|(value, base)| value / base).collect::<Vec<_>>())
 }
 
+/// How many processes git started, by the trace2 events it wrote to `trace`.
+pub fn children_of(trace: &Path) -> usize {
+    let events = fs::read_to_string(trace).expect("git wrote it");
+    events.lines().filter(|line| line.contains(r#""event":"child_start""#)).count()
+}
+
 /// Bytes that a directory takes on its file system, everything counted.
 pub fn disk_usage(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };

@@ -17,7 +17,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let original = bench.dir.join("original.bin");
     media::incompressible(&original, LEN, 5);
     let mut tools = vec![Tool::Dits];
-    match bench.has_lfs() && bench.rudolfs("probe").is_some() {
+    match bench.has_lfs() && bench.has_lfs_server() {
         true => tools.push(Tool::Lfs),
         false => report.row("push, git-lfs", "not run: git-lfs or rudolfs is missing", ""),
     }
@@ -47,22 +47,8 @@ pub fn run(bench: &Bench, report: &mut Report) {
 
 fn one(bench: &Bench, tool: Tool, original: &Path, seed: u64) -> Round {
     let repo = bench.repository(tool, "round", &["bin"]);
-    let server = match tool {
-        Tool::Dits => bench.ditsd("server"),
-        _ => bench.rudolfs("server").expect("the caller tried it"),
-    };
-    let origin = match tool {
-        Tool::Dits => format!("dits://{}/film", server.address),
-        _ => {
-            let bare = bench.dir.join("bare.git");
-            must(bench.command("git", &bench.dir).args(["init", "-q", "--bare"]).arg(&bare));
-            let lfs = format!("http://{}/api/bench/film", server.address);
-            must(&mut bench.git(&repo, &["config", "lfs.url", &lfs]));
-            must(&mut bench.git(&repo, &["config", "lfs.locksverify", "false"]));
-            bare.to_string_lossy().into_owned()
-        }
-    };
-    must(&mut bench.git(&repo, &["remote", "add", "origin", &origin]));
+    let remote = bench.remote(tool, "server").expect("the caller tried it");
+    remote.add_to(bench, &repo);
     let clip = repo.join("clip.bin");
     let push = || {
         must(&mut bench.git(&repo, &["add", "clip.bin"]));
@@ -78,9 +64,7 @@ fn one(bench: &Bench, tool: Tool, original: &Path, seed: u64) -> Round {
     media::insert(&clip, &edited, LEN / 10, 300 + seed);
     fs::rename(edited, &clip).expect("both are on one file system");
     let inserted = push();
-    server.stop();
-    for dir in ["round", "server", "bare.git"] {
-        let _ = fs::remove_dir_all(bench.dir.join(dir));
-    }
+    remote.remove();
+    fs::remove_dir_all(repo).expect("it was made above");
     [first, overwritten, inserted]
 }

@@ -88,6 +88,11 @@ impl Bench {
         self.command("git", &self.dir).args(["lfs", "version"]).output().is_ok_and(|output| output.status.success())
     }
 
+    /// Returns true if a server for git-lfs was named.
+    pub fn has_lfs_server(&self) -> bool {
+        self.rudolfs.is_some()
+    }
+
     /// Returns true if hf-xet was named.
     pub fn has_xet(&self) -> bool {
         self.xet.is_some()
@@ -133,19 +138,56 @@ impl Bench {
         let lines: String = endings.iter().map(|ending| format!("*.{ending} {attribute}\n")).collect();
         fs::write(repo.join(".gitattributes"), lines).expect("the repository was just made");
         match tool {
-            Tool::Null => {
-                let program = self.null_filter.to_string_lossy().into_owned();
-                must(&mut self.git(&repo, &["config", "filter.null.process", &program]));
-                must(&mut self.git(&repo, &["config", "filter.null.required", "true"]));
-            }
-            Tool::Lfs => {
-                must(&mut self.git(&repo, &["lfs", "install", "--local"]));
-            }
-            Tool::Dits | Tool::Xet => {}
+            Tool::Lfs => drop(must(&mut self.git(&repo, &["lfs", "install", "--local"]))),
+            Tool::Dits => drop(must(&mut self.git(&repo, &["dits", "install"]))),
+            Tool::Null | Tool::Xet => {}
+        }
+        for (key, value) in self.settings(tool) {
+            must(&mut self.git(&repo, &["config", key, &value]));
         }
         must(&mut self.git(&repo, &["add", ".gitattributes"]));
         must(&mut self.git(&repo, &["commit", "-qm", "attributes"]));
         repo
+    }
+
+    /// What git is told so that the tool works in a repository.
+    fn settings(&self, tool: Tool) -> Vec<(&'static str, String)> {
+        let yes = || "true".to_owned();
+        match tool {
+            Tool::Null => {
+                let program = self.null_filter.to_string_lossy().into_owned();
+                vec![("filter.null.process", program), ("filter.null.required", yes())]
+            }
+            Tool::Lfs => vec![
+                ("filter.lfs.process", "git-lfs filter-process".to_owned()),
+                ("filter.lfs.required", yes()),
+                ("lfs.locksverify", "false".to_owned()),
+            ],
+            Tool::Dits | Tool::Xet => Vec::new(),
+        }
+    }
+
+    /// A place on this machine that the tool pushes to and clones from; `None` if its server is not there.
+    pub fn remote(&self, tool: Tool, name: &str) -> Option<Remote> {
+        let bare = self.dir.join(format!("{name}.git"));
+        let (server, url, settings) = match tool {
+            Tool::Dits => {
+                let server = self.ditsd(name);
+                let url = format!("dits://{}/film", server.address);
+                (Some(server), url, self.settings(tool))
+            }
+            Tool::Lfs => {
+                let server = self.rudolfs(name)?;
+                let lfs = format!("http://{}/api/bench/film", server.address);
+                let settings = [self.settings(tool), vec![("lfs.url", lfs)]].concat();
+                (Some(server), bare.to_string_lossy().into_owned(), settings)
+            }
+            Tool::Null | Tool::Xet => (None, bare.to_string_lossy().into_owned(), self.settings(tool)),
+        };
+        if tool != Tool::Dits {
+            must(self.command("git", &self.dir).args(["init", "-q", "--bare", "-b", "main"]).arg(&bare));
+        }
+        Some(Remote { server, url, bare, settings })
     }
 
     /// Stores files in an hf-xet store.
@@ -174,7 +216,7 @@ impl Bench {
     }
 
     /// Starts an LFS server with an empty root; `None` if there is no program for one.
-    pub fn rudolfs(&self, name: &str) -> Option<Server> {
+    fn rudolfs(&self, name: &str) -> Option<Server> {
         let root = self.dir.join(name);
         let port = std::net::TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
         let address = format!("127.0.0.1:{port}");
@@ -193,6 +235,45 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Where a tool's repositories are pushed to.
+pub struct Remote {
+    server: Option<Server>,
+    /// Its address for git.
+    pub url: String,
+    bare: PathBuf,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Remote {
+    /// Makes it the origin of a repository.
+    pub fn add_to(&self, bench: &Bench, repo: &Path) {
+        for (key, value) in &self.settings {
+            must(&mut bench.git(repo, &["config", key, value]));
+        }
+        must(&mut bench.git(repo, &["remote", "add", "origin", &self.url]));
+    }
+
+    /// `git clone` of it into a new directory.
+    pub fn clone(&self, bench: &Bench, to: &Path) -> Command {
+        let mut command = bench.command("git", &bench.dir);
+        for (key, value) in &self.settings {
+            command.arg("-c").arg(format!("{key}={value}"));
+        }
+        command.args(["clone", "-q", &self.url]).arg(to);
+        command
+    }
+
+    /// Stops its server, if it has one, and removes what it stored.
+    pub fn remove(self) {
+        let _ = fs::remove_dir_all(&self.bare);
+        if let Some(server) = self.server {
+            let root = server.root.clone();
+            server.stop();
+            let _ = fs::remove_dir_all(root);
+        }
     }
 }
 
