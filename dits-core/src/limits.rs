@@ -85,6 +85,11 @@ pub const TREE_LEN_MAX: u64 = 64 * 1024 * 1024;
 /// Most folders inside one another.
 pub const TREE_DEPTH_MAX: usize = REPO_PATH_LEN_MAX / 2;
 
+/// Longest git index that is patched, in bytes.
+pub const INDEX_LEN_MAX: u64 = 2 << 30;
+/// Longest time that a lock on git's index is waited for, in milliseconds.
+pub const INDEX_LOCK_WAIT_MS_MAX: u64 = 2000;
+
 /// A blob longer than this, in bytes, on a `filter=dits` path was committed without Dits.
 pub const RAW_BLOB_LEN_MAX: u64 = 1024 * 1024;
 

@@ -17,6 +17,7 @@ pub mod fetch_patterns;
 pub mod git_config;
 pub mod git_program;
 pub mod helper_program;
+pub mod index_stat;
 pub mod pointer_walk;
 pub mod stores;
 pub mod unsynced;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 
+use crate::git_index::ObjectFormat;
 use crate::remote_url::RemoteUrl;
 use attributes::AttributeCase;
 use config::{Settings, SettingsError};
@@ -208,6 +210,16 @@ impl Repository {
     /// [`GitError::NotFound`].
     pub fn git(&self) -> Result<GitProgram, GitError> {
         Ok(GitProgram::find(&self.env)?.in_dir(&self.cwd))
+    }
+
+    /// What objects are named by here; `None` for a format this program does not know.
+    pub fn object_format(&self) -> Option<ObjectFormat> {
+        match self.config.value("extensions.objectFormat") {
+            None => Some(ObjectFormat::Sha1),
+            Some(name) if name == "sha1" => Some(ObjectFormat::Sha1),
+            Some(name) if name == "sha256" => Some(ObjectFormat::Sha256),
+            Some(_) => None,
+        }
     }
 
     /// How paths are matched with attributes here.

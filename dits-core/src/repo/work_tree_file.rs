@@ -132,16 +132,8 @@ fn swap_in_by<E: From<SwapError>>(
 
 impl<'a> Place<'a> {
     fn open(top: &Path, path: &'a BStr) -> Result<Place<'a>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut folder = rustix::fs::open(top, flags, Mode::empty())?;
-        let (above, name) = match path.rsplit_once_str("/") {
-            Some((above, name)) => (above, name),
-            None => (&b""[..], path.as_bytes()),
-        };
-        for part in above.split_str("/").filter(|part| !part.is_empty()) {
-            folder = rustix::fs::openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
-        }
-        Ok(Place { folder, name: name.into() })
+        let (above, name) = split(path);
+        Ok(Place { folder: open_folder(top, above)?, name })
     }
 
     fn read(&self) -> Result<Vec<u8>, Errno> {
@@ -203,6 +195,24 @@ impl<'a> Place<'a> {
         }
         is_ours
     }
+}
+
+/// The folder of a path and its last part.
+pub(super) fn split(path: &BStr) -> (&BStr, &BStr) {
+    match path.rsplit_once_str("/") {
+        Some((above, name)) => (above.into(), name.into()),
+        None => (b"".into(), path),
+    }
+}
+
+/// Opens the folder `above` below `top`, following no link below `top`.
+pub(super) fn open_folder(top: &Path, above: &BStr) -> Result<rustix::fd::OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut folder = rustix::fs::open(top, flags, Mode::empty())?;
+    for part in above.split_str("/").filter(|part| !part.is_empty()) {
+        folder = rustix::fs::openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(folder)
 }
 
 /// Reads as much as a pointer can have, and one byte more.

@@ -1,0 +1,1 @@
+//! Walks over indexes that are right, cut off and broken.
