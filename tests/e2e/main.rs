@@ -20,5 +20,7 @@ mod hostile;
 mod hostile_client;
 mod interrupt;
 
+mod every_command;
+
 mod corpus;
 mod scripts;
