@@ -17,6 +17,7 @@ pub mod fetch_patterns;
 pub mod git_config;
 pub mod git_program;
 pub mod helper_program;
+pub mod hooks;
 pub mod index_stat;
 pub mod pointer_walk;
 pub mod stores;

@@ -10,6 +10,7 @@
 mod answer;
 mod clean;
 mod delayed;
+mod hooks;
 mod input;
 mod passing;
 mod policy;
@@ -119,7 +120,9 @@ fn run(mode: Mode, report: &mut Report<'_>) -> u8 {
             if let Err(error) = &answered {
                 report.error("the filter gives up", Some(error), &[]);
             }
-            sync(&repo, &settings, &mut cleaning, report) && answered.is_ok()
+            let is_synced = sync(&repo, &settings, &mut cleaning, report);
+            hooks::ensure(own.as_deref(), &repo, &settings);
+            is_synced && answered.is_ok()
         }
         Mode::Clean(path) => {
             let pointer = single::clean(path.as_encoded_bytes(), input, &mut cleaning, report);

@@ -8,11 +8,11 @@
 //! - writing twice changes nothing the second time;
 //! - only values that Dits wrote are replaced or removed, unless the user forces it.
 
-use bstr::{BString, ByteSlice};
+use std::ffi::OsStr;
+
+use bstr::{BStr, BString, ByteSlice};
 use dits_core::repo::git_program::{GitError, GitProgram};
 
-use crate::git::GitVersion;
-use crate::hook_files::PRE_PUSH;
 use crate::programs::{Programs, shell_quoted};
 
 /// Which configuration file is meant.
@@ -69,24 +69,17 @@ pub enum Present {
     Foreign(BString),
 }
 
-const HOOK_EVENT: &str = "hook.dits-pre-push.event";
-const HOOK_COMMAND: &str = "hook.dits-pre-push.command";
 const PROCESS: &str = "filter.dits.process";
 const CLEAN: &str = "filter.dits.clean";
 const SMUDGE: &str = "filter.dits.smudge";
 const REQUIRED: &str = "filter.dits.required";
 const ALLOW: &str = "protocol.dits.allow";
 
-/// The lines for programs at these places and this git.
-pub fn lines(programs: &Programs, version: Option<GitVersion>) -> Vec<Line> {
+/// The lines for programs at these places.
+pub fn lines(programs: &Programs) -> Vec<Line> {
     let mut lines = filter_lines(programs);
     // Without it submodules with a `dits://` address are refused.
     lines.push(line(ALLOW, "always".into(), "always"));
-    if version.is_some_and(|version| version >= GitVersion::CONFIG_HOOKS) {
-        let command = [shell_quoted(&programs.porcelain).as_slice(), b" hook pre-push"].concat();
-        lines.push(line(HOOK_EVENT, PRE_PUSH.into(), PRE_PUSH));
-        lines.push(line(HOOK_COMMAND, command.into(), "git-dits"));
-    }
     lines
 }
 
@@ -108,16 +101,14 @@ pub fn filter_lines(programs: &Programs) -> Vec<Line> {
     ]
 }
 
-/// Every key that any version of git would have got, with the mark of values that are ours.
-pub fn keys() -> [(&'static str, &'static str); 7] {
+/// Every key that is written, with the mark of values that are ours.
+pub fn keys() -> [(&'static str, &'static str); 5] {
     [
         (PROCESS, "git-dits-filter"),
         (CLEAN, "git-dits-filter"),
         (SMUDGE, "git-dits-filter"),
         (REQUIRED, "true"),
         (ALLOW, "always"),
-        (HOOK_EVENT, PRE_PUSH),
-        (HOOK_COMMAND, "git-dits"),
     ]
 }
 
@@ -136,14 +127,15 @@ pub fn present(git: &GitProgram, scope: Scope, line: &Line) -> Result<Present, G
 
 /// Writes a line in place of whatever stands there.
 pub fn write(git: &GitProgram, scope: Scope, line: &Line) -> Result<(), GitError> {
-    let value = line.value.to_os_str_lossy().into_owned();
-    git.run([
-        "config".as_ref(),
-        scope.option().as_ref(),
-        "--replace-all".as_ref(),
-        line.key.as_ref(),
-        value.as_os_str(),
-    ])
+    set(git, scope, line.key, line.value.as_bstr())
+}
+
+/// Gives a key this one value.
+pub fn set(git: &GitProgram, scope: Scope, key: &str, value: &BStr) -> Result<(), GitError> {
+    let value = value.to_os_str_lossy();
+    let args: [&OsStr; 5] =
+        ["config".as_ref(), scope.option().as_ref(), "--replace-all".as_ref(), key.as_ref(), value.as_ref()];
+    git.run(args)
 }
 
 /// Removes a key if all its values are ours; says whether something was removed.
@@ -166,7 +158,7 @@ pub fn effective(git: &GitProgram, key: &str) -> Result<Option<BString>, GitErro
 }
 
 /// All values of a key in one file.
-fn values(git: &GitProgram, scope: Scope, key: &str) -> Result<Vec<BString>, GitError> {
+pub fn values(git: &GitProgram, scope: Scope, key: &str) -> Result<Vec<BString>, GitError> {
     let values = git.ask(["config", scope.option(), "-z", "--get-all", key])?.unwrap_or_default();
     Ok(values.split_str("\0").filter(|value| !value.is_empty()).map(BString::from).collect())
 }
@@ -181,25 +173,15 @@ mod tests {
 
     #[test]
     fn a_path_with_a_space_or_percent_sign_reaches_the_shell_whole() {
-        let lines = lines(&programs("/opt/100% ours"), None);
+        let lines = lines(&programs("/opt/100% ours"));
         assert_eq!(lines[0].value, "'/opt/100% ours/git-dits-filter' process");
         assert_eq!(lines[1].value, "'/opt/100%% ours/git-dits-filter' clean %f");
         assert_eq!(lines[2].value, "'/opt/100%% ours/git-dits-filter' smudge %f");
     }
 
     #[test]
-    fn hooks_stand_in_the_configuration_from_git_2_54_on() {
-        let keys_of = |minor| {
-            let version = Some(GitVersion { major: 2, minor });
-            lines(&programs("/usr/bin"), version).iter().map(|line| line.key).collect::<Vec<_>>()
-        };
-        assert!(!keys_of(53).contains(&HOOK_COMMAND));
-        assert!(keys_of(54).contains(&HOOK_COMMAND) && keys_of(54).contains(&HOOK_EVENT));
-    }
-
-    #[test]
     fn every_line_can_be_taken_out_again() {
-        for line in lines(&programs("/usr/bin"), Some(GitVersion::CONFIG_HOOKS)) {
+        for line in lines(&programs("/usr/bin")) {
             assert!(keys().contains(&(line.key, line.mark)));
             assert!(line.value.contains_str(line.mark));
         }

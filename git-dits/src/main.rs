@@ -13,7 +13,7 @@ mod commands;
 mod filter_config;
 mod git;
 mod here;
-mod hook_files;
+mod hooks;
 mod hydrating;
 mod media_address;
 mod media_files;

@@ -7,6 +7,7 @@
 //! **Must hold:** no text format is in here: Git does better with those. Cameras write
 //! `C0001.MP4`, so a pattern matches either case.
 
+use bstr::{BStr, ByteSlice};
 use clap::ValueEnum;
 
 /// A trade's file formats.
@@ -88,6 +89,20 @@ impl Preset {
     }
 }
 
+/// Longest extension that is taken for one: longer ones are words that happen to follow a dot.
+const EXTENSION_LEN_MAX: usize = 12;
+
+/// The pattern for all files with the extension of this one, upper and lower case; `None` where it has none
+/// that a pattern should be made of.
+pub fn pattern_of(path: &BStr) -> Option<String> {
+    let name = path.rsplit_str("/").next()?;
+    let (stem, extension) = name.rsplit_once_str(".")?;
+    let is_word = !extension.is_empty() && extension.iter().all(u8::is_ascii_alphanumeric);
+    let is_number = extension.iter().all(u8::is_ascii_digit);
+    (is_word && !is_number && !stem.is_empty() && extension.len() <= EXTENSION_LEN_MAX)
+        .then(|| pattern(&extension.to_ascii_lowercase().to_str_lossy()))
+}
+
 /// `*.[mM][pP]4` for `mp4`.
 fn pattern(extension: &str) -> String {
     let mut pattern = String::from("*.");
@@ -116,6 +131,14 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count, "an extension belongs to one trade");
+    }
+
+    #[test]
+    fn only_what_looks_like_an_extension_makes_a_pattern() {
+        assert_eq!(pattern_of("a/b.c/X.Psd".into()).as_deref(), Some("*.[pP][sS][dD]"));
+        for path in ["a", ".hidden", "a.mov/take", "v1.20", "a.", "a.not an extension", "a.evenlongerthanthat"] {
+            assert_eq!(pattern_of(path.into()), None, "{path}");
+        }
     }
 
     #[test]

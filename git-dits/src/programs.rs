@@ -86,7 +86,11 @@ fn is_program(path: PathBuf) -> Option<PathBuf> {
 
 /// Quotes a path for a POSIX shell, which git uses on every platform.
 pub fn shell_quoted(path: &Path) -> BString {
-    let bytes = <[u8]>::from_path(path).unwrap_or_default();
+    shell_word(<[u8]>::from_path(path).unwrap_or_default())
+}
+
+/// Quotes any bytes for a POSIX shell.
+pub fn shell_word(bytes: &[u8]) -> BString {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@,".contains(&byte);
     if !bytes.is_empty() && bytes.iter().all(|byte| is_plain(*byte)) {
         return bytes.into();

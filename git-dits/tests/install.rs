@@ -57,41 +57,5 @@ fn wrong_usage_ends_with_2_and_the_facts_are_json_where_asked() {
     assert_eq!(facts["scope"], "global");
     assert_eq!(facts["settings"][3]["key"], "filter.dits.required");
     assert_eq!(facts["settings"][3]["state"], "written");
-    assert_eq!(facts["pre_push"], serde_json::Value::Null);
-}
-
-#[test]
-fn hooks_come_only_to_repositories_that_use_dits_and_chain_to_those_there() {
-    let world = World::without_dits();
-    world.git(&["init", "-q", "film"]).ok();
-    let repo = dits_tests::Repo::at(&world, world.path("film"));
-    let hook = repo.dir().join(".git/hooks/pre-push");
-    repo.git(&["dits", "install"]).ok();
-    assert!(!hook.exists());
-    fs::create_dir_all(hook.parent().expect("a folder")).expect("made");
-    fs::write(&hook, "#!/bin/sh\necho theirs: \"$@\" >&2\ncat >&2\nexit 1\n").expect("written");
-    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
-    repo.write(".gitattributes", "*.mp4 filter=dits\n");
-    assert!(
-        repo.git(&["dits", "install"]).ok().ends_with("written pre-push hook, which runs the one that was there first")
-    );
-    repo.commit("first");
-    let bare = world.bare("bare.git");
-    let pushed = repo.git(&["push", bare.to_str().expect("a plain path"), "main"]);
-    let said = pushed.fails();
-    assert!(said.contains("theirs: ") && said.contains("refs/heads/main"), "their hook runs, with its input: {said}");
-    assert!(repo.git(&["dits", "uninstall"]).ok().ends_with("the one that was there before is back"));
-    assert!(fs::read_to_string(&hook).expect("there").contains("theirs"));
-}
-
-#[test]
-fn a_hooks_path_of_the_team_is_respected() {
-    let world = World::new();
-    let repo = world.repo("film");
-    repo.git(&["config", "core.hooksPath", ".husky"]).ok();
-    let done = repo.git(&["dits", "install"]);
-    assert!(done.err().contains("add this line to"), "{}", done.err());
-    assert!(!repo.dir().join(".husky").exists());
-    repo.write(".husky/pre-push", "#!/bin/sh\ngit dits hook pre-push \"$@\"\n");
-    assert_eq!(repo.git(&["dits", "install"]).err(), "");
+    assert_eq!(facts["hooks"], serde_json::json!([]));
 }

@@ -19,7 +19,9 @@ fn write_old(repo: &Repo<'_>, path: &str, content: &[u8]) {
 fn add_on_a_bad_disk(repo: &Repo<'_>, paths: &[&str], step: Step) {
     let added = repo.call(&[&["add"], paths].concat()).stop_at(&format!("fail@{}", step.name())).run();
     assert!(added.err().contains("what was added may not survive a power loss"), "{}", added.story());
-    repo.git(&["commit", "-q", "-m", "on a bad disk"]).ok();
+    let refused = repo.git(&["commit", "-q", "-m", "on a bad disk"]).fails();
+    assert!(refused.contains("the store could not be synced"), "{refused}");
+    repo.git(&["commit", "-q", "--no-verify", "-m", "on a bad disk"]).ok();
 }
 
 fn open_packs(repo: &Repo<'_>, ending: &str) -> Vec<PathBuf> {

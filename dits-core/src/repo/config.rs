@@ -40,6 +40,14 @@ pub const FETCH_INCLUDE: &str = "dits.fetchInclude";
 /// Patterns of paths whose media is not wanted, parted by commas. Default: none.
 pub const FETCH_EXCLUDE: &str = "dits.fetchExclude";
 
+/// Whether a filter has the hooks put into a repository that lacks them. Default: true.
+pub const INSTALL_HOOKS: &str = "dits.installHooks";
+/// Length from which the pre-commit hook stops a binary file that no pattern tracks, in bytes; `k`, `m` and
+/// `g` behind the number count, 0 stops none. Default: [`GUARD_SIZE_DEFAULT`].
+pub const GUARD_SIZE: &str = "dits.guardSize";
+/// See [`GUARD_SIZE`].
+pub const GUARD_SIZE_DEFAULT: u64 = 1024 * 1024;
+
 /// The keys that count in a committed `.ditsconfig`.
 pub const COMMITTED_KEYS: [&str; 3] = [URL, FETCH_INCLUDE, FETCH_EXCLUDE];
 /// The committed file's name, at the top of the tree.
@@ -70,7 +78,7 @@ pub enum OnMissing {
 }
 
 /// All settings of one repository.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// [`URL`].
     pub url: Option<RemoteUrl>,
@@ -84,6 +92,10 @@ pub struct Settings {
     pub on_missing: OnMissing,
     /// [`FETCH_INCLUDE`] and [`FETCH_EXCLUDE`], if either is set.
     pub fetch: Option<FetchPatterns>,
+    /// [`INSTALL_HOOKS`].
+    pub installs_hooks: bool,
+    /// [`GUARD_SIZE`]; `None` for a guard that stops nothing.
+    pub guard_size: Option<u64>,
 }
 
 /// What a repository commits in its `.ditsconfig`, as far as it counts.
@@ -146,6 +158,21 @@ pub enum SettingsError {
     Git(#[source] GitError),
 }
 
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            url: None,
+            committed_url: None,
+            storage: None,
+            transport: Transport::default(),
+            on_missing: OnMissing::default(),
+            fetch: None,
+            installs_hooks: true,
+            guard_size: Some(GUARD_SIZE_DEFAULT),
+        }
+    }
+}
+
 impl Settings {
     /// Reads the settings in git's configuration.
     ///
@@ -173,6 +200,8 @@ impl Settings {
                 _ => None,
             })?,
             fetch: has_patterns.then(|| FetchPatterns::new(&include, &exclude)),
+            installs_hooks: config.value(INSTALL_HOOKS).is_none() || config.is_true(INSTALL_HOOKS),
+            guard_size: guard_size(config)?,
         })
     }
 
@@ -180,6 +209,17 @@ impl Settings {
     pub fn fetch_patterns<'a>(&'a self, committed: &'a Committed) -> &'a FetchPatterns {
         self.fetch.as_ref().unwrap_or(&committed.fetch)
     }
+}
+
+fn guard_size(config: &GitConfig) -> Result<Option<u64>, SettingsError> {
+    let Some(value) = config.value(GUARD_SIZE).filter(|value| !value.is_empty()) else {
+        return Ok(Some(GUARD_SIZE_DEFAULT));
+    };
+    let bytes = gix::config::Integer::try_from(value.as_bstr()).ok().and_then(|number| number.to_decimal());
+    let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    let allowed = "a number of bytes, with k, m or g behind it";
+    let bytes = bytes.ok_or(SettingsError::Value { key: GUARD_SIZE, value, allowed })?;
+    Ok((bytes > 0).then_some(bytes))
 }
 
 fn storage(repo: &Repository, config: &GitConfig) -> Result<Option<PathBuf>, SettingsError> {

@@ -9,11 +9,10 @@
 use bstr::{BString, ByteSlice};
 use dits_core::repo::Repository;
 use dits_core::repo::config::{Committed, OnMissing, Settings, Transport, UrlDecision, decide_url};
+use dits_core::repo::hooks::{self, Hook, HookFiles};
 use serde::Serialize;
 
-use crate::git::GitVersion;
 use crate::here::Here;
-use crate::hook_files::{self, Place};
 use crate::media_files;
 use crate::out::Out;
 use crate::programs::{HELPER, Programs};
@@ -53,7 +52,13 @@ struct RepositoryFacts {
     store: String,
     settings: SettingFacts,
     remotes: Vec<RemoteFacts>,
-    pre_push: String,
+    hooks: Vec<HookFacts>,
+}
+
+#[derive(Serialize)]
+struct HookFacts {
+    hook: &'static str,
+    place: String,
 }
 
 #[derive(Serialize)]
@@ -103,7 +108,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// Compares what git is told to run with what is on this machine.
 fn check_filter(here: &Here, programs: &Programs, problems: &mut Vec<String>) -> Result<(), Failure> {
-    let lines = crate::filter_config::lines(programs, GitVersion::of(&here.git)?);
+    let lines = crate::filter_config::lines(programs);
     for line in lines {
         let value = crate::filter_config::effective(&here.git, line.key)?;
         match value {
@@ -124,7 +129,7 @@ fn repository_facts(
 ) -> Result<RepositoryFacts, Failure> {
     let settings = repository.settings()?;
     let url = url(repository, &settings, problems)?;
-    let hook = hook(here, repository, problems)?;
+    let hooks = hooks(here, repository, problems)?;
     check_patterns(here, repository, problems)?;
     if repository.config().is_true("merge.renormalize") {
         problems.push("merge.renormalize sends whole files through memory: unset it".to_owned());
@@ -152,7 +157,7 @@ fn repository_facts(
                 OnMissing::Fail => "fail",
             },
         },
-        pre_push: hook,
+        hooks,
     })
 }
 
@@ -195,30 +200,27 @@ fn check_patterns(here: &Here, repository: &Repository, problems: &mut Vec<Strin
     Ok(())
 }
 
-/// Where the pre-push hook stands, in words. Only media that is pushed beside text on another host
-/// needs one: a remote of Dits uploads media itself.
-fn hook(here: &Here, repository: &Repository, problems: &mut Vec<String>) -> Result<String, Failure> {
-    let place = hook_files::place_here(&here.git)?;
-    let is_needed = || -> Result<bool, Failure> {
-        let has_other_host = repository.remotes().iter().any(|remote| !is_dits(&remote.url));
-        Ok(has_other_host && media_files::has_patterns(&here.git, repository)?)
+/// Where the hooks stand, in words.
+fn hooks(here: &Here, repository: &Repository, problems: &mut Vec<String>) -> Result<Vec<HookFacts>, Failure> {
+    let files = HookFiles::of(repository);
+    let lacking = hooks::lacking(repository)
+        .map_err(|error| Failure::new(format!("cannot read the hooks in {}", files.dir().display())).because(&error))?;
+    if !lacking.is_empty() && media_files::has_patterns(&here.git, repository)? {
+        let names = lacking.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
+        problems.push(match &files {
+            HookFiles::Theirs(dir) => format!(
+                "{} has no call of Dits in {names}: `git dits install --manual` prints the lines to add",
+                dir.display()
+            ),
+            HookFiles::Own(_) => format!("these hooks are missing: {names}: run `git dits install` here"),
+        });
+    }
+    let place = |hook: Hook| match (lacking.contains(&hook), hooks::is_configured(repository, hook)) {
+        (true, _) => "none".to_owned(),
+        (false, true) => "in git's configuration".to_owned(),
+        (false, false) => files.dir().join(hook.name()).display().to_string(),
     };
-    Ok(match (&place, hook_files::is_in_place(&place)?) {
-        (Place::Config, _) => "in git's configuration".to_owned(),
-        (Place::Files(dir) | Place::Theirs(dir), true) => dir.join(hook_files::PRE_PUSH).display().to_string(),
-        (place, false) => {
-            if is_needed()? {
-                problems.push(match place {
-                    Place::Theirs(dir) => {
-                        let hook = dir.join(hook_files::PRE_PUSH);
-                        format!("{} does not call `git dits hook pre-push \"$@\"`", hook.display())
-                    }
-                    _ => "there is no pre-push hook: run `git dits install` here".to_owned(),
-                });
-            }
-            "none".to_owned()
-        }
-    })
+    Ok(Hook::ALL.map(|hook| HookFacts { hook: hook.name(), place: place(hook) }).into())
 }
 
 fn is_dits(url: &[u8]) -> bool {
@@ -255,7 +257,9 @@ fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
         row("dits.url", repository.settings.url.as_deref().unwrap_or("none"))?;
         row("transport", repository.settings.transport)?;
         row("on missing", repository.settings.on_missing)?;
-        row("pre-push", &repository.pre_push)?;
+        for HookFacts { hook, place } in &repository.hooks {
+            row(hook, place)?;
+        }
         for remote in &repository.remotes {
             row("remote", &format!("{} {}", remote.name, remote.url))?;
         }

@@ -9,12 +9,13 @@
 
 use bstr::ByteSlice;
 use dits_core::repo::git_program::GitProgram;
+use dits_core::repo::hooks::{Hook, HookFiles};
 use serde::Serialize;
 
 use crate::filter_config::{self, Line, Present, Scope};
-use crate::git::{self, GitVersion};
+use crate::git;
 use crate::here::Here;
-use crate::hook_files::{self, Outcome, Place};
+use crate::hooks::{self, Change, Outcome};
 use crate::media_files;
 use crate::out::Out;
 use crate::programs::{HELPER, Programs};
@@ -32,7 +33,7 @@ pub struct Args {
     /// Leave the repository around the current directory alone
     #[arg(long)]
     skip_repo: bool,
-    /// Write no hook file; print the line to add to a hook by hand
+    /// Write no hook; print the lines to add to hooks by hand
     #[arg(long)]
     manual: bool,
     /// Print the facts as JSON
@@ -71,7 +72,7 @@ impl ScopeArgs {
 struct Facts {
     scope: &'static str,
     settings: Vec<Setting>,
-    pre_push: Option<Outcome>,
+    hooks: Vec<Change>,
     helper: Option<String>,
 }
 
@@ -90,19 +91,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if matches!(scope, Scope::Local | Scope::Worktree) {
         here.repository()?;
     }
-    let lines = filter_config::lines(&programs, GitVersion::of(&here.git)?);
-    let settings = write(&here.git, scope, &lines, args.force)?;
-    let pre_push = match args.skip_repo {
-        true => None,
-        false => install_hook(&here, &programs, args.manual)?,
+    let settings = write(&here.git, scope, &filter_config::lines(&programs), args.force)?;
+    let hooks = match args.skip_repo {
+        true => Vec::new(),
+        false => install_hooks(&here, &programs, args.manual)?,
     };
     let helper = Programs::helper_for_git(&here.git)?;
-    let facts = Facts {
-        scope: scope.name(),
-        settings,
-        pre_push,
-        helper: helper.as_ref().map(|path| path.display().to_string()),
-    };
+    let facts =
+        Facts { scope: scope.name(), settings, hooks, helper: helper.as_ref().map(|path| path.display().to_string()) };
     print(&facts, args.json)?;
     match helper {
         Some(_) => Ok(()),
@@ -137,35 +133,20 @@ fn write(git: &GitProgram, scope: Scope, lines: &[Line], is_forced: bool) -> Res
     Ok(settings)
 }
 
-/// Puts the hook into the repository around the current directory, if it uses Dits.
+/// Puts the hooks into the repository around the current directory, if it uses Dits.
 ///
 /// Repositories that have nothing to do with media stay as they are.
-fn install_hook(here: &Here, programs: &Programs, is_manual: bool) -> Result<Option<Outcome>, Failure> {
-    match here.repository_if_any()? {
-        Some(repository) if media_files::has_patterns(&here.git, &repository)? => {}
-        _ => return Ok(None),
-    }
+fn install_hooks(here: &Here, programs: &Programs, is_manual: bool) -> Result<Vec<Change>, Failure> {
+    let repository = match here.repository_if_any()? {
+        Some(repository) if media_files::has_patterns(&here.git, &repository)? => repository,
+        _ => return Ok(Vec::new()),
+    };
     if is_manual {
-        say_how_by_hand("the pre-push hook");
-        return Ok(Some(Outcome::ByHand));
+        hooks::say_by_hand(&HookFiles::of(&repository), &Hook::ALL);
+        let by_hand = |hook: Hook| Change { hook: hook.name(), state: Outcome::ByHand };
+        return Ok(Hook::ALL.map(by_hand).into());
     }
-    hook_of_repository(here, programs).map(Some)
-}
-
-/// Puts the hook into this repository and says what the user has to do, if anything.
-pub fn hook_of_repository(here: &Here, programs: &Programs) -> Result<Outcome, Failure> {
-    let place = hook_files::place_here(&here.git)?;
-    let outcome = hook_files::install(&place, &programs.porcelain)?;
-    if let (Outcome::ByHand, Place::Theirs(dir)) = (outcome, &place) {
-        report::warn(&format!("core.hooksPath names {}, which Dits does not change", dir.display()));
-        say_how_by_hand(&dir.join(hook_files::PRE_PUSH).display().to_string());
-    }
-    Ok(outcome)
-}
-
-fn say_how_by_hand(hook: &str) {
-    report::hint(&format!("so that a push to another host uploads media, add this line to {hook}:"));
-    report::hint("    git dits hook pre-push \"$@\"");
+    hooks::install(here, &repository, programs)
 }
 
 fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
@@ -177,11 +158,16 @@ fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
     for setting in &facts.settings {
         out.line(format_args!("{} {} = {}", setting.state, setting.key, setting.value))?;
     }
-    match facts.pre_push {
-        Some(Outcome::Installed) => out.line("written pre-push hook")?,
-        Some(Outcome::Chained) => out.line("written pre-push hook, which runs the one that was there first")?,
-        Some(Outcome::Unchanged) => out.line("unchanged pre-push hook")?,
-        _ => {}
+    for Change { hook, state } in &facts.hooks {
+        match state {
+            Outcome::Installed => out.line(format_args!("written {hook} hook"))?,
+            Outcome::Chained => {
+                out.line(format_args!("written {hook} hook, which runs the one that was there first"))?
+            }
+            Outcome::InConfig => out.line(format_args!("written {hook} hook in the repository's configuration"))?,
+            Outcome::Unchanged => out.line(format_args!("unchanged {hook} hook"))?,
+            _ => {}
+        }
     }
     out.finish()
 }

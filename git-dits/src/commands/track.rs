@@ -13,9 +13,9 @@ use std::time::SystemTime;
 use bstr::{BStr, BString, ByteSlice, ByteVec};
 use serde::Serialize;
 
-use super::install;
 use crate::attributes_file::{Added, AttributesFile, Lockable};
 use crate::here::Here;
+use crate::hooks;
 use crate::media_files;
 use crate::out::Out;
 use crate::presets::Preset;
@@ -146,7 +146,7 @@ fn track(here: &Here, args: &Args, patterns: &[BString]) -> Result<(), Failure> 
             touch(&media_files::on_disk(top, entry.path.as_bstr()));
             stored_plain.push(entry.path.to_string());
         }
-        install::hook_of_repository(here, &Programs::find()?)?;
+        hooks::install(here, &repository, &Programs::find()?)?;
     }
     print(&Facts { tracked, unchanged, stored_plain }, args)?;
     warn_without_filter(&repository);

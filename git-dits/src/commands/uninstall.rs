@@ -12,9 +12,9 @@ use serde::Serialize;
 use super::install::ScopeArgs;
 use crate::filter_config;
 use crate::here::Here;
-use crate::hook_files::{self, Outcome};
+use crate::hooks::{self, Change, Outcome};
 use crate::out::Out;
-use crate::report::{EXIT_STATUSES, Failure};
+use crate::report::{self, EXIT_STATUSES, Failure};
 
 /// Take back what `git dits install` wrote
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ pub struct Args {
 struct Facts {
     scope: &'static str,
     removed: Vec<&'static str>,
-    pre_push: Option<Outcome>,
+    hooks: Vec<Change>,
 }
 
 /// Runs the command.
@@ -47,11 +47,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             removed.push(key);
         }
     }
-    let pre_push = match args.skip_repo || here.repository_if_any()?.is_none() {
-        true => None,
-        false => Some(hook_files::uninstall(&hook_files::place_here(&here.git)?)?),
+    let repository = if args.skip_repo { None } else { here.repository_if_any()? };
+    let hooks = match &repository {
+        Some(repository) => hooks::uninstall(&here, repository)?,
+        None => Vec::new(),
     };
-    let facts = Facts { scope: scope.name(), removed, pre_push };
+    let facts = Facts { scope: scope.name(), removed, hooks };
     let mut out = Out::lock();
     if args.json {
         out.json(&facts)?;
@@ -60,10 +61,20 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for key in &facts.removed {
         out.line(format_args!("removed {key}"))?;
     }
-    match facts.pre_push {
-        Some(Outcome::Removed) => out.line("removed pre-push hook")?,
-        Some(Outcome::Restored) => out.line("removed pre-push hook; the one that was there before is back")?,
-        _ => {}
+    for Change { hook, state } in &facts.hooks {
+        match state {
+            Outcome::Removed => out.line(format_args!("removed {hook} hook"))?,
+            Outcome::Restored => {
+                out.line(format_args!("removed {hook} hook; the one that was there before is back"))?;
+            }
+            _ => {}
+        }
     }
-    out.finish()
+    out.finish()?;
+    let is_left = filter_config::effective(&here.git, "filter.dits.process")?.is_some();
+    if repository.is_some_and(|repository| repository.work_tree().is_some()) && is_left {
+        report::warn("git still calls the filter, by settings elsewhere, and the filter puts hooks back");
+        report::hint("to have none in this repository, run `git config dits.installHooks false`");
+    }
+    Ok(())
 }

@@ -8,16 +8,16 @@
 //!
 //! **Must hold:** text whose media nobody else can get is not pushed.
 
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::io::Read;
 
 use bstr::ByteSlice;
 use dits_core::operations::needed_media::{Needed, counted, needed};
 use dits_core::repo::Repository;
+use dits_core::repo::hooks::Hook;
 use dits_core::repo::pointer_walk::GitId;
 
 use crate::here::Here;
-use crate::hook_files::{self, PRE_PUSH};
+use crate::hooks;
 use crate::media_address;
 use crate::report::{self, Failure};
 use crate::sizes::Bytes;
@@ -37,8 +37,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut updates = Vec::new();
     std::io::stdin().read_to_end(&mut updates)?;
     let here = Here::find()?;
-    run_kept(&here, args, &updates)?;
     let repository = here.repository()?;
+    hooks::run_kept(&repository, Hook::PrePush, &[&args.remote, &args.url], Some(&updates))?;
     if is_dits(&repository, args) {
         return Ok(());
     }
@@ -93,23 +93,6 @@ impl Updates {
             updates.known.extend((!there.is_null()).then_some(there));
         }
         Ok(updates)
-    }
-}
-
-/// Runs the hook that ours stands before.
-fn run_kept(here: &Here, args: &Args, updates: &[u8]) -> Result<(), Failure> {
-    let hooks_dir = crate::git::path(&here.git, &["rev-parse", "--path-format=absolute", "--git-path", "hooks"])?;
-    let Some(kept) = hook_files::kept(&hooks_dir) else { return Ok(()) };
-    let failed = |error: std::io::Error| Failure::new(format!("cannot run {}", kept.display())).because(&error);
-    let child = Command::new(&kept).args([&args.remote, &args.url]).stdin(Stdio::piped()).spawn();
-    let mut child = child.map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook need not read what it is told.
-        let _ = stdin.write_all(updates);
-    }
-    match child.wait().map_err(failed)?.success() {
-        true => Ok(()),
-        false => Err(Failure::refused(format!("{} says no", kept.with_file_name(PRE_PUSH).display()))),
     }
 }
 
