@@ -367,13 +367,8 @@ impl Fetching<'_> {
     }
 
     fn not_here(&self, ids: &[ItemId]) -> Result<Vec<ItemId>, FetchError> {
-        let mut missing = Vec::new();
-        for id in ids {
-            if !self.sources.has(id)? {
-                missing.push(*id);
-            }
-        }
-        Ok(missing)
+        let is_here = self.sources.has_each(ids)?;
+        Ok(ids.iter().zip(is_here).filter(|(_, is_here)| !is_here).map(|(id, _)| *id).collect())
     }
 
     fn read_here(&self, id: &ItemId) -> Result<Vec<u8>, ReadError> {
