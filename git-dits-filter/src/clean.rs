@@ -73,6 +73,9 @@ impl<'s> Cleaning<'s> {
         let more = fill(&mut first)?;
         let writer = self.writer.get_or_insert_with(|| sources.own().writer(Domain::LOCAL));
         let mut cleaner = Cleaner::new(sources, writer, CleanOptions::default()).at(path);
+        if let (true, Some(len)) = (more, self.stores.len_in_work_tree(path)) {
+            cleaner = cleaner.expecting(len);
+        }
         let pushed = match first.is_empty() {
             true => Ok(()),
             false => cleaner.push(first).map_err(Box::new),

@@ -2,13 +2,14 @@
 //!
 //! **For:** a start that costs nothing where git asks for nothing.
 //!
-//! **May touch:** what the store touches.
+//! **May touch:** what the store touches, and what the system says of a file of the work tree.
 //!
 //! **Must hold:** cleaning relies on the repository's own store alone: alternates and remotes
 //! on a local path may go away, and are only read from.
 
 use std::cell::OnceCell;
 
+use bstr::ByteSlice;
 use dits_core::repo::Repository;
 use dits_core::repo::config::Settings;
 use dits_core::repo::stores::{open_sources, store_options};
@@ -31,6 +32,12 @@ impl<'r> Stores<'r> {
     /// The repository's own store, to write to.
     pub fn own(&self) -> Result<&Sources, StoreError> {
         opened(&self.own, || Ok(Sources::new(Store::open(store_options(self.repo, self.settings))?, Vec::new())))
+    }
+
+    /// Length in bytes of the file at a path of the work tree: what git sends is probably that file.
+    pub fn len_in_work_tree(&self, path: &[u8]) -> Option<u64> {
+        let file = self.repo.work_tree()?.join(path.to_path().ok()?).symlink_metadata().ok()?;
+        file.is_file().then_some(file.len())
     }
 
     /// Its own store and all others, to read from.

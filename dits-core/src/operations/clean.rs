@@ -15,22 +15,19 @@
 mod earlier;
 mod hashing;
 mod recipe;
+mod storing;
 #[cfg(test)]
 mod tests;
 
-use crate::chunking::hashing::HashedBlock;
-use crate::chunking::tree_hasher::Hashed;
-use crate::codec::Encoder;
 use crate::item::ItemId;
 use crate::limits;
-use crate::manifest::span::ChunkEntry;
-use crate::manifest::{ManifestError, block_tree::Page};
+use crate::manifest::ManifestError;
 use crate::pointer::{self, Pointer, Reading};
-use crate::store::{NewItem, PackWriter, Sources, StoreError, WriteError};
+use crate::store::{PackWriter, Sources, StoreError, WriteError};
 use earlier::EarlierFile;
 use hashing::Hashing;
 pub use hashing::{Given, hash_two};
-use recipe::Recipe;
+use storing::Storing;
 
 /// How a file is cleaned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +151,6 @@ pub struct Cleaner<'s, 'w> {
     has_failed: bool,
 }
 
-/// From this length on, in bytes, it is remembered which version of a file was added last.
-const EARLIER_LEN_MIN: u64 = 8 * 1024 * 1024;
 /// Buffers that are kept for the caller.
 const SPENT_MAX: usize = 4;
 
@@ -169,7 +164,7 @@ impl<'s, 'w> Cleaner<'s, 'w> {
             path: None,
             earlier: None,
             hashing: Hashing::new(options.hash_threads),
-            storing: Storing { known, writer, encoder: None, stats: CleanStats::default(), recipe: Recipe::default() },
+            storing: Storing::new(known, writer),
             head: Vec::new(),
             len: 0,
             spent: Vec::new(),
@@ -181,6 +176,13 @@ impl<'s, 'w> Cleaner<'s, 'w> {
     /// cut nor hashed in chunks again. The outcome is the same.
     pub fn at(mut self, path: &[u8]) -> Cleaner<'s, 'w> {
         self.path = Some(path.to_owned());
+        self
+    }
+
+    /// Says how long the content will probably be, in bytes: a long file that is new and cannot be compressed
+    /// gets a pack of its own, byte for byte. A wrong length costs nothing.
+    pub fn expecting(mut self, len: u64) -> Cleaner<'s, 'w> {
+        self.storing.expect(len);
         self
     }
 
@@ -244,7 +246,7 @@ impl<'s, 'w> Cleaner<'s, 'w> {
     fn hash_and_store(&mut self, block: Vec<u8>) -> Result<(), CleanError> {
         let start = self.len - block.len() as u64;
         if start == 0 && block.len() as u64 >= limits::BLOCK_LEN {
-            self.earlier = self.path.as_ref().and_then(|path| EarlierFile::find(self.storing.known.own(), path));
+            self.earlier = self.path.as_ref().and_then(|path| EarlierFile::find(self.storing.own_store(), path));
         }
         let earlier = self.earlier.as_mut().and_then(|earlier| earlier.at(start, block.len()));
         let mut next = self.hashing.push(Given { block, earlier });
@@ -259,83 +261,6 @@ impl<'s, 'w> Cleaner<'s, 'w> {
             }
             next = self.hashing.take_block();
         }
-        Ok(())
-    }
-}
-
-/// The storing half: asks what is known, encodes and writes what is not.
-struct Storing<'s, 'w> {
-    known: &'w Sources,
-    writer: &'w mut PackWriter<'s>,
-    encoder: Option<Encoder>,
-    stats: CleanStats,
-    recipe: Recipe,
-}
-
-impl Storing<'_, '_> {
-    fn store(&mut self, block: &HashedBlock) -> Result<(), CleanError> {
-        self.stats.same_len += block.same_len();
-        let ids: Vec<ItemId> = block.chunks().map(|(entry, _)| entry.hash.into()).collect();
-        let Some(first) = ids.first() else { return block.pages.iter().try_for_each(|page| self.store_page(page)) };
-        let known = self.known.has_each(&ids).map_err(|source| CleanError::LookUp { id: *first, source })?;
-        for ((entry, bytes), is_known) in block.chunks().zip(known) {
-            self.store_chunk(entry, bytes, is_known)?;
-        }
-        block.pages.iter().try_for_each(|page| self.store_page(page))
-    }
-
-    fn store_chunk(&mut self, entry: ChunkEntry, bytes: &[u8], is_known: bool) -> Result<(), CleanError> {
-        self.stats.chunk_count += 1;
-        if !is_known {
-            self.write(entry.hash.into(), bytes)?;
-            self.stats.new_chunk_count += 1;
-        }
-        match self.recipe.push(entry) {
-            Some(span) => self.put(span.hash().into(), &span.encode()).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn store_page(&mut self, page: &Page) -> Result<(), CleanError> {
-        match &page.bytes {
-            Some(bytes) => self.put(page.value.into(), bytes).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn finish(mut self, hashed: Hashed, len: u64, path: Option<&[u8]>) -> Result<(Pointer, CleanStats), CleanError> {
-        let described = std::mem::take(&mut self.recipe).finish(hashed, len)?;
-        if let Some(span) = &described.last_span {
-            self.put(span.hash().into(), &span.encode())?;
-        }
-        if let Some(page) = &described.last_page {
-            self.store_page(page)?;
-        }
-        let (manifest, hash) = (described.manifest.encode(), described.manifest.hash());
-        let is_new = self.put(hash.into(), &manifest)?;
-        self.writer.commit().map_err(CleanError::Commit)?;
-        if let Some(path) = path.filter(|_| is_new && len >= EARLIER_LEN_MIN) {
-            // It saves work the next time; without it nothing is lost.
-            let _ = self.known.own().note_added(path, &hash);
-        }
-        Ok((described.manifest.pointer(), self.stats))
-    }
-
-    /// Writes an item unless it is known; returns true if it was not.
-    fn put(&mut self, id: ItemId, plain: &[u8]) -> Result<bool, CleanError> {
-        let is_new = !self.known.has(&id).map_err(|source| CleanError::LookUp { id, source })?;
-        if is_new {
-            self.write(id, plain)?;
-        }
-        Ok(is_new)
-    }
-
-    /// Writes an item that the store does not have; the writer passes over what it just wrote.
-    fn write(&mut self, id: ItemId, plain: &[u8]) -> Result<(), CleanError> {
-        let (codec, stored) = self.encoder.get_or_insert_with(Encoder::new).encode(plain);
-        let item = NewItem { id, codec, plain_len: plain.len() as u32, stored };
-        self.writer.put(item).map_err(|source| CleanError::Write { id, source })?;
-        self.stats.new_bytes += stored.len() as u64;
         Ok(())
     }
 }

@@ -19,10 +19,11 @@ use super::find::oid_of_stored;
 use super::handles::Handle;
 use super::index::NewRows;
 use super::open_pack::{Continued, OpenPack};
-use super::sealing::Sealing;
+use super::sealing::{Sealing, Syncing};
 use super::whole_pack::WholePack;
 use super::{Sharing, Store, lock};
 use crate::codec::Codec;
+use crate::hash::FileHash;
 use crate::item::{ItemId, ItemKind};
 use crate::limits;
 use crate::pack_format::{Domain, Entry, StoredCheck};
@@ -30,6 +31,9 @@ use crate::steps::{Step, reached};
 
 /// A pack is sealed once it has this many entries, so that its table stays quick to check.
 const PACK_ENTRIES_TARGET: usize = 64 * 1024;
+/// The same for a pack that one file has to itself: some 19 GiB. What is known of a pack while it is written
+/// stands in memory, 200 bytes an entry.
+const FILE_ENTRIES_MAX: usize = 256 * 1024;
 /// Entries after which the side log is written, also in the middle of a file.
 const LOG_STEP: usize = 512;
 
@@ -55,16 +59,27 @@ pub struct NewItem<'a> {
 pub struct PackWriter<'s> {
     store: &'s Store,
     domain: Domain,
-    pack: Option<Growing>,
+    /// The pack at hand.
+    pack: Option<Filling>,
+    /// The pack that one file has for its chunks alone.
+    file: Option<FilePack>,
     /// The pack before it, while the disk takes it in.
     sealing: Option<Sealing>,
-    /// What this writer put into the pack at hand, and its plain length: pages of one name may
-    /// have several.
+    has_failed: bool,
+}
+
+/// A pack that is being filled, and what the index does not know of it yet.
+#[derive(Debug)]
+struct Filling {
+    pack: Growing,
+    /// What was put into it, and its plain length: pages of one name may have several.
     own: HashSet<(ItemId, u32)>,
-    /// What the index does not know yet.
     rows: NewRows,
     uncommitted: usize,
-    has_failed: bool,
+    /// What the disk is taking in of it.
+    syncing: Option<Syncing>,
+    /// How far it was told to.
+    sync_started: u64,
 }
 
 #[derive(Debug)]
@@ -73,18 +88,41 @@ enum Growing {
     Whole(Box<WholePack>),
 }
 
+/// The pack of one file: made with its first chunk.
+#[derive(Debug, Default)]
+struct FilePack(Option<Filling>);
+
 impl<'s> PackWriter<'s> {
     pub(super) fn new(store: &'s Store, domain: Domain) -> PackWriter<'s> {
-        PackWriter {
-            store,
-            domain,
-            pack: None,
-            sealing: None,
-            own: HashSet::new(),
-            rows: NewRows::default(),
-            uncommitted: 0,
-            has_failed: false,
+        PackWriter { store, domain, pack: None, file: None, sealing: None, has_failed: false }
+    }
+
+    /// Gives the chunks that are put from now on, until [`PackWriter::end_file`], a pack of their own, so that
+    /// its payload can be a file byte for byte. All else goes where it always goes.
+    ///
+    /// A store that is written in whole packs has none; there this changes nothing.
+    pub fn begin_file(&mut self) {
+        if self.store.sharing == Sharing::Machine {
+            self.file.get_or_insert_default();
         }
+    }
+
+    /// Length in bytes of the pack that the file has to itself so far; `None` if it has none.
+    pub fn file_len(&self) -> Option<u64> {
+        let FilePack(filling) = self.file.as_ref()?;
+        Some(filling.as_ref().map_or(0, Filling::end))
+    }
+
+    /// Ends the pack that the file has to itself, if it has one; what was put into it stays there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PackWriter::put`].
+    pub fn end_file(&mut self) -> Result<(), WriteError> {
+        self.guarded(|writer| match writer.file.take() {
+            Some(FilePack(Some(filling))) => writer.seal(filling),
+            _ => Ok(()),
+        })
     }
 
     /// Stores an item.
@@ -98,15 +136,21 @@ impl<'s> PackWriter<'s> {
     /// written to. What was committed before is safe.
     pub fn put(&mut self, item: NewItem<'_>) -> Result<(), WriteError> {
         let oid = check(&item)?;
-        if self.own.contains(&(item.id, item.plain_len)) {
+        let has_own = |filling: &Filling| filling.own.contains(&(item.id, item.plain_len));
+        let file = self.file.as_ref().and_then(|FilePack(filling)| filling.as_ref());
+        if self.pack.as_ref().is_some_and(has_own) || file.is_some_and(has_own) {
             return Ok(());
         }
-        self.guarded(|writer| {
-            let entry_no = writer.append(&item)?;
-            writer.own.insert((item.id, item.plain_len));
-            writer.rows.push(&item.id, entry_no);
-            writer.rows.manifests.extend(oid.map(|oid| (oid, entry_no)));
-            Ok(())
+        self.guarded(|writer| match writer.file.take() {
+            Some(mut file) if item.id.kind == ItemKind::Chunk => {
+                let result = writer.append_to_file(&mut file, &item);
+                writer.file = Some(file);
+                result
+            }
+            file => {
+                writer.file = file;
+                writer.append(&item, oid)
+            }
         })
     }
 
@@ -116,14 +160,20 @@ impl<'s> PackWriter<'s> {
     ///
     /// As for [`PackWriter::put`]; what was put since the last commit may then be lost.
     pub fn commit(&mut self) -> Result<(), WriteError> {
-        self.guarded(|writer| match writer.pack.take() {
-            None => Ok(()),
-            Some(Growing::Open(mut pack)) => {
-                let result = writer.commit_open(&mut pack);
-                writer.pack = Some(Growing::Open(pack));
-                result
+        self.guarded(|writer| {
+            // Chunks before what names them.
+            if let Some(filling) = writer.file.as_mut().and_then(|FilePack(filling)| filling.as_mut()) {
+                filling.commit(writer.store)?;
             }
-            Some(Growing::Whole(pack)) => writer.publish(*pack),
+            match writer.pack.take() {
+                Some(filling) if matches!(filling.pack, Growing::Whole(_)) => writer.seal(filling),
+                Some(mut filling) => {
+                    let result = filling.commit(writer.store);
+                    writer.pack = Some(filling);
+                    result
+                }
+                None => Ok(()),
+            }
         })
     }
 
@@ -136,16 +186,8 @@ impl<'s> PackWriter<'s> {
         self.guarded(Self::finish_sealing)?;
         self.commit()?;
         self.guarded(|writer| {
-            let Some(Growing::Open(pack)) = &mut writer.pack else { return Ok(()) };
-            pack.trim()?;
-            pack.sync()?;
-            let (name, count) = (*pack.name(), pack.entries().len() as u32);
-            let mut known = lock(&writer.store.known);
-            known.with_index(&writer.store.layout, |index| match index.pack_named(&name)? {
-                Some(row) if row.vouched < count => index.vouch(row.no, count),
-                _ => Ok(()),
-            })?;
-            Ok(())
+            let file = writer.file.as_mut().and_then(|FilePack(filling)| filling.as_mut());
+            file.into_iter().chain(&mut writer.pack).try_for_each(|filling| filling.sync(writer.store))
         })
     }
 
@@ -158,61 +200,59 @@ impl<'s> PackWriter<'s> {
         result
     }
 
-    /// Appends an item to the pack at hand, and returns the number of its entry.
-    fn append(&mut self, item: &NewItem<'_>) -> Result<u32, WriteError> {
-        let is_full = match &self.pack {
-            None => false,
-            Some(Growing::Open(pack)) => is_full(pack.end(), pack.entries().len()),
-            Some(Growing::Whole(pack)) => is_full(pack.end(), pack.entries().len()),
-        };
-        if is_full {
-            self.seal()?;
+    /// Appends an item to the pack at hand.
+    fn append(&mut self, item: &NewItem<'_>, oid: Option<FileHash>) -> Result<(), WriteError> {
+        if let Some(full) = self.pack.take_if(|filling| filling.is_full()) {
+            self.seal(full)?;
         }
-        let pack = match self.pack.take() {
-            Some(pack) => pack,
-            None => self.begin()?,
+        let mut filling = match self.pack.take() {
+            Some(filling) => filling,
+            None => Filling::new(self.begin()?),
         };
-        let entry = |place| Entry {
-            id: item.id,
-            codec: item.codec,
-            place,
-            stored_len: item.stored.len() as u32,
-            plain_len: item.plain_len,
-            check: stored_check(item),
-        };
-        match self.pack.insert(pack) {
-            Growing::Open(pack) => {
-                pack.append(entry(pack.end()), item.stored)?;
-                self.uncommitted += 1;
-                if self.uncommitted >= LOG_STEP {
-                    pack.flush()?;
-                    self.uncommitted = 0;
-                }
-                Ok(pack.entries().len() as u32 - 1)
-            }
-            Growing::Whole(pack) => {
-                pack.append(entry(pack.end()), item.stored)?;
-                Ok(pack.entries().len() as u32 - 1)
-            }
+        let result = filling.append(item, oid);
+        self.pack = Some(filling);
+        result
+    }
+
+    /// Appends a chunk to the pack of its file.
+    fn append_to_file(&mut self, file: &mut FilePack, chunk: &NewItem<'_>) -> Result<(), WriteError> {
+        if let Some(full) = file.0.take_if(|filling| filling.entry_count() >= FILE_ENTRIES_MAX) {
+            self.seal(full)?;
         }
+        let mut filling = match file.0.take() {
+            Some(filling) => filling,
+            None => Filling::new(self.new_pack()?),
+        };
+        let result = filling.append(chunk, None).and_then(|()| filling.keep_pace());
+        file.0 = Some(filling);
+        result
     }
 
     fn begin(&mut self) -> Result<Growing, WriteError> {
-        if !self.store.is_writable {
-            if lock(&self.store.known).is_full() {
-                let path = self.store.layout.dir.clone();
-                return Err(WriteError::Full { path, source: io::ErrorKind::StorageFull.into() });
-            }
-            return Err(WriteError::ReadOnly { dir: self.store.layout.dir.clone() });
-        }
-        self.store.layout.create()?;
-        self.own.clear();
+        self.make_ready()?;
         match self.store.sharing {
             Sharing::Network => Ok(Growing::Whole(Box::new(WholePack::create(&self.store.layout, self.domain)?))),
             Sharing::Machine => match self.take_over()? {
                 Some(pack) => Ok(Growing::Open(pack)),
-                None => Ok(Growing::Open(Box::new(OpenPack::create(&self.store.layout, self.domain)?))),
+                None => self.new_pack(),
             },
+        }
+    }
+
+    fn new_pack(&mut self) -> Result<Growing, WriteError> {
+        self.make_ready()?;
+        Ok(Growing::Open(Box::new(OpenPack::create(&self.store.layout, self.domain)?)))
+    }
+
+    /// Makes sure that the store can take a pack.
+    fn make_ready(&self) -> Result<(), WriteError> {
+        if self.store.is_writable {
+            return Ok(self.store.layout.create()?);
+        }
+        let path = self.store.layout.dir.clone();
+        match lock(&self.store.known).is_full() {
+            true => Err(WriteError::Full { path, source: io::ErrorKind::StorageFull.into() }),
+            false => Err(WriteError::ReadOnly { dir: path }),
         }
     }
 
@@ -260,35 +300,13 @@ impl<'s> PackWriter<'s> {
         known.refresh(layout)
     }
 
-    fn commit_open(&mut self, pack: &mut OpenPack) -> Result<(), WriteError> {
-        pack.flush()?;
-        self.uncommitted = 0;
-        self.add_rows(pack)
-    }
-
-    fn add_rows(&mut self, pack: &OpenPack) -> Result<(), WriteError> {
-        if self.rows.items.is_empty() {
-            return Ok(());
-        }
-        let count = pack.entries().len() as u32;
-        let rows = &mut self.rows;
-        let no = lock(&self.store.known)
-            .with_index(&self.store.layout, |index| index.add_to_open(pack.name(), count, None, rows))?;
-        *rows = NewRows::default();
-        reached(Step::PackIndexed);
-        // This very process wrote or checked every byte of it.
-        if let Handle::Pack(pack) = self.store.handle(no)? {
-            pack.vouch(count);
-        }
-        Ok(())
-    }
-
-    fn seal(&mut self) -> Result<(), WriteError> {
-        match self.pack.take() {
-            None => Ok(()),
-            Some(Growing::Whole(pack)) => self.publish(*pack),
-            Some(Growing::Open(mut pack)) => {
-                self.commit_open(&mut pack)?;
+    /// Ends a pack: nothing more goes into it.
+    fn seal(&mut self, mut filling: Filling) -> Result<(), WriteError> {
+        filling.commit(self.store)?;
+        filling.settle()?;
+        match filling.pack {
+            Growing::Whole(pack) => self.publish(*pack, filling.rows),
+            Growing::Open(pack) => {
                 // One at a time: what the disk has not yet taken in stays bounded.
                 self.finish_sealing()?;
                 self.sealing = Some(Sealing::start(pack)?);
@@ -308,15 +326,13 @@ impl<'s> PackWriter<'s> {
         pack.rename(&hash)
     }
 
-    fn publish(&mut self, pack: WholePack) -> Result<(), WriteError> {
+    fn publish(&mut self, pack: WholePack, mut rows: NewRows) -> Result<(), WriteError> {
         let count = pack.entries().len() as u32;
         let hash = pack.publish()?;
-        let rows = &mut self.rows;
-        let no =
-            lock(&self.store.known).with_index(&self.store.layout, |index| index.add_to_sealed(&hash, count, rows))?;
+        let no = lock(&self.store.known)
+            .with_index(&self.store.layout, |index| index.add_to_sealed(&hash, count, &mut rows))?;
         // A damaged pack of the same items had the same name, and may be open.
         lock(&self.store.handles).forget(no);
-        *rows = NewRows::default();
         reached(Step::PackIndexed);
         Ok(())
     }
@@ -326,18 +342,131 @@ impl Drop for PackWriter<'_> {
     fn drop(&mut self) {
         // A pack that is not sealed, and room that stays reserved, are left to the next writer.
         let _ = self.finish_sealing();
-        if let Some(Growing::Open(pack)) = &mut self.pack {
-            let _ = pack.trim();
+        let file = self.file.take().and_then(|FilePack(filling)| filling);
+        for mut filling in file.into_iter().chain(self.pack.take()) {
+            let _ = filling.settle();
+            if let Growing::Open(mut pack) = filling.pack {
+                let _ = pack.trim();
+            }
         }
     }
 }
 
-fn is_full(payload_len: u64, entry_count: usize) -> bool {
-    payload_len >= limits::PACK_PAYLOAD_TARGET || entry_count >= PACK_ENTRIES_TARGET
+impl Filling {
+    fn new(pack: Growing) -> Filling {
+        let (own, rows) = (HashSet::new(), NewRows::default());
+        Filling { pack, own, rows, uncommitted: 0, syncing: None, sync_started: 0 }
+    }
+
+    fn end(&self) -> u64 {
+        match &self.pack {
+            Growing::Open(pack) => pack.end(),
+            Growing::Whole(pack) => pack.end(),
+        }
+    }
+
+    fn entry_count(&self) -> usize {
+        match &self.pack {
+            Growing::Open(pack) => pack.entries().len(),
+            Growing::Whole(pack) => pack.entries().len(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.end() >= limits::PACK_PAYLOAD_TARGET || self.entry_count() >= PACK_ENTRIES_TARGET
+    }
+
+    fn append(&mut self, item: &NewItem<'_>, oid: Option<FileHash>) -> Result<(), WriteError> {
+        let entry = Entry {
+            id: item.id,
+            codec: item.codec,
+            place: self.end(),
+            stored_len: item.stored.len() as u32,
+            plain_len: item.plain_len,
+            check: stored_check(item),
+        };
+        let entry_no = match &mut self.pack {
+            Growing::Open(pack) => {
+                pack.append(entry, item.stored)?;
+                self.uncommitted += 1;
+                if self.uncommitted >= LOG_STEP {
+                    pack.flush()?;
+                    self.uncommitted = 0;
+                }
+                pack.entries().len() as u32 - 1
+            }
+            Growing::Whole(pack) => {
+                pack.append(entry, item.stored)?;
+                pack.entries().len() as u32 - 1
+            }
+        };
+        self.own.insert((item.id, item.plain_len));
+        self.rows.push(&item.id, entry_no);
+        self.rows.manifests.extend(oid.map(|oid| (oid, entry_no)));
+        Ok(())
+    }
+
+    /// Makes what was put into an open pack survive the death of this process. A whole one is
+    /// seen by nobody before it is published.
+    fn commit(&mut self, store: &Store) -> Result<(), WriteError> {
+        let Growing::Open(pack) = &mut self.pack else { return Ok(()) };
+        pack.flush()?;
+        self.uncommitted = 0;
+        if self.rows.items.is_empty() {
+            return Ok(());
+        }
+        let (count, rows) = (pack.entries().len() as u32, &mut self.rows);
+        let no =
+            lock(&store.known).with_index(&store.layout, |index| index.add_to_open(pack.name(), count, None, rows))?;
+        *rows = NewRows::default();
+        reached(Step::PackIndexed);
+        // This very process wrote or checked every byte of it.
+        if let Handle::Pack(pack) = store.handle(no)? {
+            pack.vouch(count);
+        }
+        Ok(())
+    }
+
+    /// Has the disk take in what was written, each time that is as much as a pack of the usual length: what it
+    /// has not taken in stays bounded.
+    fn keep_pace(&mut self) -> Result<(), WriteError> {
+        let end = self.end();
+        if end - self.sync_started < limits::PACK_PAYLOAD_TARGET {
+            return Ok(());
+        }
+        self.settle()?;
+        if let Growing::Open(pack) = &mut self.pack {
+            pack.flush()?;
+            self.syncing = Some(Syncing::start(pack)?);
+            self.sync_started = end;
+        }
+        Ok(())
+    }
+
+    /// Waits for what the disk was told to take in. Its failure shows only once.
+    fn settle(&mut self) -> Result<(), WriteError> {
+        match (self.syncing.take(), &self.pack) {
+            (Some(syncing), Growing::Open(pack)) => syncing.wait(pack),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&mut self, store: &Store) -> Result<(), WriteError> {
+        self.settle()?;
+        let Growing::Open(pack) = &mut self.pack else { return Ok(()) };
+        pack.trim()?;
+        pack.sync()?;
+        let (name, count) = (*pack.name(), pack.entries().len() as u32);
+        lock(&store.known).with_index(&store.layout, |index| match index.pack_named(&name)? {
+            Some(row) if row.vouched < count => index.vouch(row.no, count),
+            _ => Ok(()),
+        })?;
+        Ok(())
+    }
 }
 
 /// Checks that the item's lengths are possible; for a manifest, returns the file it is about.
-fn check(item: &NewItem<'_>) -> Result<Option<crate::hash::FileHash>, WriteError> {
+fn check(item: &NewItem<'_>) -> Result<Option<FileHash>, WriteError> {
     let malformed = WriteError::Malformed(item.id);
     let plain_len = item.plain_len as usize;
     let fits = match item.codec {

@@ -1,7 +1,8 @@
 use super::*;
+use crate::chunking::tree_hasher::Hashed;
 use crate::hash::FileHash;
 use crate::item::ItemKind;
-use crate::manifest::span::Span;
+use crate::manifest::span::{ChunkEntry, Span};
 use crate::manifest::{Layout, Manifest};
 use crate::pack_format::Domain;
 use crate::store::{Sharing, Store, StoreOptions};
@@ -125,6 +126,57 @@ fn files_of_every_size_class_come_back() {
     }
 }
 
+impl World {
+    /// Adds a file whose length is said before.
+    fn store_expected(&self, content: &[u8]) -> Pointer {
+        let mut writer = self.sources.own().writer(Domain::LOCAL);
+        let cleaner = Cleaner::new(&self.sources, &mut writer, CleanOptions::default());
+        let mut cleaner = cleaner.expecting(content.len() as u64);
+        content.chunks(4 * MIB).for_each(|block| cleaner.push(block.to_vec()).expect("the store can be written"));
+        let cleaned = cleaner.finish().expect("the store can be written");
+        writer.sync().expect("the store can be written");
+        let Outcome::Stored(pointer) = cleaned.outcome else { panic!("{cleaned:?}") };
+        pointer
+    }
+
+    /// Sealed packs that begin with this content, and how many there are.
+    fn packs_of(&self, content: &[u8]) -> (usize, usize) {
+        let packs = std::fs::read_dir(self.dir.path().join("store/packs")).expect("the store has packs");
+        let packs: Vec<_> = packs.map(|pack| std::fs::read(pack.expect("listed").path()).expect("a pack")).collect();
+        (packs.iter().filter(|pack| pack.starts_with(content)).count(), packs.len())
+    }
+}
+
+#[test]
+fn a_long_file_that_is_new_is_a_pack_byte_for_byte() {
+    let world = world();
+    // The head would shrink, as a sample table does; the rest would not.
+    let content = [vec![7; 200 << 10], noise(1, 66 * MIB)].concat();
+    let pointer = world.store_expected(&content);
+    world.check(&pointer, &content);
+    assert_eq!(world.packs_of(&content), (1, 1));
+    // The next version has only what is new of it, and that is in no pack of its own.
+    let mut edited = content.clone();
+    edited[30 * MIB..31 * MIB].copy_from_slice(&noise(2, MIB));
+    let pointer = world.store_expected(&edited);
+    world.check(&pointer, &edited);
+    assert_eq!(world.packs_of(&content), (1, 1));
+}
+
+#[test]
+fn a_file_that_shrinks_or_repeats_itself_is_put_into_packs_of_the_usual_length() {
+    let world = world();
+    let shrinking = vec![1; 66 * MIB];
+    let pointer = world.store_expected(&shrinking);
+    world.check(&pointer, &shrinking);
+    assert_eq!(world.packs_of(&shrinking).0, 0);
+    let half = noise(3, 40 * MIB);
+    let repeating = [half.clone(), half].concat();
+    let pointer = world.store_expected(&repeating);
+    world.check(&pointer, &repeating);
+    assert_eq!(world.packs_of(&repeating).0, 0);
+}
+
 #[test]
 fn pages_are_stored_at_every_edge_of_256_mib() {
     let world = world();
@@ -156,7 +208,7 @@ fn spans_end_where_their_rule_says() {
 fn one_span_is_inlined_up_to_its_last_entry() {
     // Constant runs give chunks of the greatest length, so the count is known.
     for (chunk_count, is_inline) in [(127, true), (128, true), (511, true), (512, true), (513, false)] {
-        let mut recipe = Recipe::default();
+        let mut recipe = recipe::Recipe::default();
         let entry = ChunkEntry::new(crate::hash::ChunkHash::from_bytes([1; 32]), 1);
         let spans: Vec<_> = (0..chunk_count).filter_map(|_| recipe.push(entry)).collect();
         let hashed = Hashed::OneBlock(FileHash::of(b"x"));
