@@ -6,6 +6,8 @@
 //!
 //! **Must hold:** each step ends behind where it began and not behind the end.
 
+use std::cmp::Ordering;
+
 use bstr::ByteSlice;
 
 use super::{IndexError, ObjectFormat, StatData};
@@ -29,6 +31,8 @@ pub(super) struct Walk<'a> {
     at: usize,
     path: Vec<u8>,
     stage: u16,
+    /// Where the first entry is that is not behind the one before it.
+    unordered_at: Option<usize>,
 }
 
 /// An entry, without its path.
@@ -50,7 +54,8 @@ impl<'a> Walk<'a> {
     pub(super) fn begin(index: &'a [u8], format: ObjectFormat) -> Result<Walk<'a>, IndexError> {
         let too_short = IndexError::Malformed { offset: index.len(), what: "it ends too early" };
         let (body, _) = super::split_checksum(index, format).ok_or(too_short)?;
-        let mut walk = Walk { body, format, version: 0, entries_left: 0, at: 0, path: Vec::new(), stage: 0 };
+        let mut walk =
+            Walk { body, format, version: 0, entries_left: 0, at: 0, path: Vec::new(), stage: 0, unordered_at: None };
         if walk.take(4)? != b"DIRC" {
             return Err(IndexError::Malformed { offset: 0, what: "it does not begin as an index" });
         }
@@ -86,7 +91,11 @@ impl<'a> Walk<'a> {
         }
         let stage = (flags >> 12) & 3;
         let (kept, suffix) = self.take_name(offset)?;
-        self.check_order(offset, kept, suffix, stage)?;
+        if !self.is_ascending(kept, suffix, stage) {
+            // In a split index entries without paths stand for those of the other file, and that it is one is
+            // said behind them all.
+            self.unordered_at.get_or_insert(offset);
+        }
         self.path.truncate(kept);
         self.path.extend_from_slice(suffix);
         self.stage = stage;
@@ -121,21 +130,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Paths ascend, and so do the stages of one path, of which a merged entry is the only one.
-    fn check_order(&self, offset: usize, kept: usize, suffix: &[u8], stage: u16) -> Result<(), IndexError> {
-        use std::cmp::Ordering::{Equal, Greater, Less};
-        let is_ascending = match self.path[kept..].cmp(suffix) {
-            Less => true,
-            // The first entry comes here with no path at all.
-            Equal => !self.path.is_empty() && 0 < self.stage && self.stage < stage,
-            Greater => false,
-        };
-        match is_ascending {
-            true => Ok(()),
-            false => Err(malformed(offset, "entries are not in order")),
+    fn is_ascending(&self, kept: usize, suffix: &[u8], stage: u16) -> bool {
+        match self.path[kept..].cmp(suffix) {
+            Ordering::Less => true,
+            // The first entry comes here if it has no path at all.
+            Ordering::Equal => !self.path.is_empty() && 0 < self.stage && self.stage < stage,
+            Ordering::Greater => false,
         }
     }
 
-    /// Walks over the extensions, up to the checksum.
+    /// Walks over the extensions, up to the checksum. No entry is good before that.
     pub(super) fn finish(mut self) -> Result<(), IndexError> {
         while self.at < self.body.len() {
             let (name, _) = self.take(EXTENSION_HEADER_LEN)?.split_at(4);
@@ -150,7 +154,10 @@ impl<'a> Walk<'a> {
             let len = usize::try_from(len).map_err(|_| malformed(self.at, "an extension does not end"))?;
             self.take(len)?;
         }
-        Ok(())
+        match self.unordered_at {
+            None => Ok(()),
+            Some(offset) => Err(malformed(offset, "entries are not in order")),
+        }
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], IndexError> {

@@ -104,7 +104,7 @@ fn take_unnamed<'a>(_path: &'a Path, _patched: &Patched) -> io::Result<Option<Ta
 }
 
 /// Makes the lock as git does, and writes the index into it.
-fn take_named<'a>(path: &'a Path, patched: &Patched) -> io::Result<Taken<'a>> {
+pub(super) fn take_named<'a>(path: &'a Path, patched: &Patched) -> io::Result<Taken<'a>> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => File::from(file),
