@@ -21,6 +21,7 @@ mod hostile_client;
 mod interrupt;
 
 mod every_command;
+mod gui;
 
 mod corpus;
 mod scripts;
