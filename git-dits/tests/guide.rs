@@ -3,8 +3,12 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use dits_core::hash::FileHash;
+use dits_core::pointer::Pointer;
 use dits_tests::media::noise;
-use dits_tests::{Done, World};
+use dits_tests::needs::needs;
+use dits_tests::programs::is_installed;
+use dits_tests::{Done, Repo, World};
 
 /// The clip that the pages speak of.
 const CLIP_LEN: usize = 3 << 20;
@@ -46,6 +50,7 @@ fn run(world: &World, commands: &str) -> Done {
         .replace("https://forge.example/ann/film.git", &forge.display().to_string())
         .replace("/mnt/nas", &world.path("nas").display().to_string());
     std::fs::write(world.home().join("clip.mov"), noise(1, CLIP_LEN)).expect("the home is ours");
+    std::fs::write(world.home().join("voice.wav"), noise(2, CLIP_LEN)).expect("the home is ours");
     world.call("sh").args(["-c", &script]).run()
 }
 
@@ -79,4 +84,90 @@ fn the_readme_alone_leads_to_a_clone() {
     done.ok();
     let clip = std::fs::read(world.path("elsewhere/clip.mov")).expect("cloned");
     assert!(clip == noise(1, CLIP_LEN));
+}
+
+/// What stood in the film before its editor came, and is done by Mara meanwhile.
+const MARA_BEGINS: &str = "\
+ditsd serve --root ~/dits-server --listen 127.0.0.1:9031 &
+git dits install >/dev/null
+git init -q -b main mara
+cd mara
+git dits track '*.mov'
+cp ~/clip.mov .
+git add --all
+git commit -q -m 'The first take'
+git remote add origin dits://127.0.0.1/film
+git push -q -u origin main
+cd ..
+";
+const MARA_GOES_ON: &str = "\
+cd ../mara
+git pull -q
+printf %s WORD | dd of=clip.mov bs=1 seek=300 conv=notrunc status=none
+git commit -q -a -m 'Mara too'
+git push -q
+cd ../film
+";
+const MEANWHILE: &str = "\
+printf mine | dd of=clip.mov bs=1 seek=300 conv=notrunc status=none
+git commit -q -a -m 'Mine'
+";
+
+#[test]
+fn the_page_for_editors_is_all_an_editor_needs() {
+    let world = World::without_dits();
+    let page = page("docs/guide/editors.md");
+    let fails: Vec<_> = blocks(&page, "sh fails");
+    assert_eq!(fails.len(), 1, "one conflict is shown");
+    let page = page.replace("```sh fails", "```sh");
+    let mut script = String::from(MARA_BEGINS);
+    for block in blocks(&page, "sh") {
+        match () {
+            () if block == "git pull\n" => {
+                script.push_str(&MARA_GOES_ON.replace("WORD", "Mara"));
+                script.push_str(&block);
+            }
+            () if fails.contains(&block) => {
+                script.push_str(&MARA_GOES_ON.replace("WORD", "hers"));
+                script.push_str(MEANWHILE);
+                script.push_str(&format!("if {}; then exit 9; fi\n", block.trim_end()));
+            }
+            () => script.push_str(&block),
+        }
+    }
+    let done = run(&world, &script);
+    done.ok();
+    for output in blocks(&page, "text") {
+        assert!(done.out().contains(&output), "not printed: {output}\n{}", done.story());
+    }
+    let read = |path: &str| std::fs::read(world.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let clip = read("film/clip.mov");
+    assert!(clip == read("home/theirs.mov") && clip == read("small/clip.mov") && clip.len() == CLIP_LEN);
+    assert!(clip[300..].starts_with(b"hers") && clip[1_000_000..].starts_with(b"warmer"));
+    assert!(read("home/mine.mov")[300..].starts_with(b"mine"), "both sides could be looked at");
+    assert!(read("small/voice.wav") == noise(2, CLIP_LEN));
+    assert!(!done.out().contains("problem"), "{}", done.story());
+}
+
+#[test]
+fn those_who_come_from_git_lfs_can_move_and_return() {
+    let page = page("docs/guide/from-git-lfs.md");
+    let pointer = Pointer { oid: FileHash::of(&noise(1, CLIP_LEN)), size: CLIP_LEN as u64 };
+    assert_eq!(blocks(&page, "text"), [pointer.to_string()], "the page shows what a pointer looks like");
+    if !needs(is_installed("git-lfs"), "git-lfs is needed to come from it") {
+        return;
+    }
+    let world = World::new();
+    let before = "git lfs install --skip-repo\ngit init -q film\ncd film\ngit lfs install --local\ngit lfs track '*.mov'\n\
+                  cp ~/clip.mov .\ngit add --all\ngit commit -q -m 'With LFS'\n";
+    let [there, back] = blocks(&page, "sh lfs").try_into().expect("two ways");
+    run(&world, &format!("{before}{there}")).ok();
+    let film = Repo::at(&world, world.path("film"));
+    assert_eq!(film.blob("HEAD:clip.mov"), pointer.to_string().as_bytes());
+    film.holds("clip.mov", &noise(1, CLIP_LEN));
+    assert_eq!(film.status(), "");
+    run(&world, &format!("cd film\n{back}")).ok();
+    assert!(film.blob("HEAD:clip.mov").starts_with(b"version https://git-lfs"));
+    film.holds("clip.mov", &noise(1, CLIP_LEN));
+    assert_eq!(film.status(), "");
 }
