@@ -120,6 +120,9 @@ fn complete(mut file: &File, patched: &Patched) -> io::Result<()> {
     // Some network file systems know no file locks; what is left there stays, as what git leaves does.
     let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
     file.write_all(&patched.bytes)?;
+    // Whoever works as root in somebody's repository must not take the index away from them.
+    let (user, group) = patched.owner();
+    let _ = rustix::fs::fchown(file, Some(user), Some(group));
     rustix::fs::fchmod(file, patched.mode())?;
     let modified = patched.modified();
     let times = Timestamps {
@@ -135,7 +138,8 @@ pub(super) fn remove_left_over(lock: &Path, index: &Path, before: Holder) -> boo
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::open(lock, flags, Mode::empty()) else { return false };
     let (Ok(ours), Ok(index)) = (rustix::fs::fstat(&file), rustix::fs::stat(index)) else { return false };
-    let is_copy = ours.st_size == index.st_size && modified_of(&ours) == modified_of(&index);
+    let is_copy =
+        (ours.st_mode, ours.st_size) == (index.st_mode, index.st_size) && modified_of(&ours) == modified_of(&index);
     // Where times are whole seconds, git's own lock may have the time of the index.
     let is_told_apart = modified_of(&ours).nanoseconds != 0;
     let is_free = || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();

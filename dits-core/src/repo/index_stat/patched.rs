@@ -12,7 +12,7 @@ use std::path::Path;
 
 use bstr::{BStr, ByteSlice};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 
 use super::{FileTime, NotPatched, Restat, Target, hash_kind, modified_of, pointer_blob};
 use crate::git_index::{self, IndexError, ObjectFormat, StatData, Wanted, size_in_index};
@@ -39,30 +39,43 @@ impl Patched {
             io::ErrorKind::NotFound => NotPatched::Absent { index: index.to_owned() },
             _ => NotPatched::Io { path: index.to_owned(), source: error },
         })?;
-        let stats = stats_of(&bytes, target, files).map_err(refused)?;
+        // For an index of many files each takes tens of milliseconds.
+        let (stats, checksum) = std::thread::scope(|scope| {
+            let checking = scope.spawn(|| Checksum::of(&bytes, target.format));
+            (stats_of(&bytes, target, files), checking.join().unwrap_or(Checksum::Wrong))
+        });
+        let stats = stats.map_err(refused)?;
         let mut patched = Patched { bytes, entries: stats.len(), is_new: false, file, stat };
         if !stats.is_empty() {
-            patched.write(&stats, target.format).map_err(refused)?;
+            patched.write(&stats, checksum, target.format).map_err(refused)?;
         }
         Ok(patched)
     }
 
-    fn write(&mut self, stats: &[(usize, StatData)], format: ObjectFormat) -> Result<(), IndexError> {
+    fn write(
+        &mut self,
+        stats: &[(usize, StatData)],
+        checksum: Checksum,
+        format: ObjectFormat,
+    ) -> Result<(), IndexError> {
         let checksum_at = self.bytes.len() - format.name_len();
         let wrong = IndexError::Malformed { offset: checksum_at, what: "its checksum is wrong" };
-        let (body, checksum) = self.bytes.split_at_mut(checksum_at);
-        // With index.skipHash git writes zeros, and expects nothing else when it reads.
-        let has_checksum = checksum.iter().any(|byte| *byte != 0);
-        if has_checksum && hash(body, format).as_deref() != Some(&*checksum) {
+        if checksum == Checksum::Wrong {
             return Err(wrong);
         }
+        let (body, end) = self.bytes.split_at_mut(checksum_at);
         for (offset, stat) in stats {
             self.is_new |= stat.write(body, *offset);
         }
-        if has_checksum && self.is_new {
-            checksum.copy_from_slice(&hash(body, format).ok_or(wrong)?);
+        if checksum == Checksum::Right && self.is_new {
+            end.copy_from_slice(&hash(body, format).ok_or(wrong)?);
         }
         Ok(())
+    }
+
+    /// The user and the group of the index.
+    pub(super) fn owner(&self) -> (Uid, Gid) {
+        (Uid::from_raw(self.stat.st_uid), Gid::from_raw(self.stat.st_gid))
     }
 
     /// The permission bits of the index.
@@ -150,6 +163,25 @@ impl<'a> Folders<'a> {
         }
         let (_, folder) = self.last.as_ref()?;
         rustix::fs::statat(folder.as_ref()?, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).ok()
+    }
+}
+
+/// What the end of an index says of the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checksum {
+    Right,
+    Wrong,
+    /// All zeros: with `index.skipHash` git writes no other, and expects none when it reads.
+    Skipped,
+}
+
+impl Checksum {
+    fn of(index: &[u8], format: ObjectFormat) -> Checksum {
+        match git_index::split_checksum(index, format) {
+            Some((_, end)) if end.iter().all(|byte| *byte == 0) => Checksum::Skipped,
+            Some((body, end)) if hash(body, format).as_deref() == Some(end) => Checksum::Right,
+            _ => Checksum::Wrong,
+        }
     }
 }
 
