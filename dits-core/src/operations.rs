@@ -6,6 +6,7 @@
 //!
 //! **Must hold:** nothing here speaks SQL, a wire protocol or Git by itself.
 
+mod block_runs;
 mod chunk_stream;
 pub mod clean;
 pub mod hydrate;

@@ -230,10 +230,10 @@ impl Next {
 
     /// Reads the chunk into `plain` as [`Next::read`], but leaves it to the caller to check the whole of which
     /// it is a part, where it can be read at all.
-    pub fn read_unchecked(self, store: &Store, plain: &mut Vec<u8>) -> Result<(), OutlineError> {
-        match store.read_unchecked(&self.located, plain) && plain.len() == self.placed.entry.len as usize {
+    pub fn read_unchecked(self, items: &dyn Items, plain: &mut Vec<u8>) -> Result<(), OutlineError> {
+        match items.read_unchecked(&self.located, plain) && plain.len() == self.placed.entry.len as usize {
             true => Ok(()),
-            false => self.read(store, plain),
+            false => self.read(items, plain),
         }
     }
 

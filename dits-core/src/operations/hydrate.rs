@@ -2,18 +2,25 @@
 //!
 //! **For:** checkout, and every other place that wants the bytes behind a pointer.
 //!
-//! **May touch:** the stores it is given, for reading, and the writer it is given.
+//! **May touch:** the stores it is given, for reading, and the writer or file it is given; threads, which have
+//! ended on return.
 //!
 //! **Must hold:**
 //! - success means that every chunk matched its id and the whole matched the oid; on an
 //!   error, bytes may have been written already, and the caller throws them away;
 //! - memory does not grow with the file.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 
+use super::block_runs::{self, Reading};
 use super::chunk_stream::{OutlineError, Walk, for_each_chunk, read_manifest, read_span};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
+use crate::limits::BLOCK_LEN;
+use crate::manifest::block_tree::TreeBuilder;
 use crate::manifest::span::ChunkEntry;
 use crate::manifest::{Layout, Manifest};
 use crate::pointer::Pointer;
@@ -59,7 +66,13 @@ pub enum HydrateError {
     /// The content could not be written.
     #[error("cannot write the content")]
     Write(#[source] io::Error),
+    /// Who watched said that it is not to go on.
+    #[error("it was interrupted")]
+    Stopped,
 }
+
+/// Hears of each piece of a content that was written, by its length in bytes, and says whether to go on.
+pub type Watch<'a> = &'a (dyn Fn(u64) -> ControlFlow<()> + Sync);
 
 /// Says whether a file can be hydrated, without reading its content.
 ///
@@ -83,9 +96,79 @@ pub fn completeness(sources: &Sources, pointer: &Pointer) -> Result<Completeness
 /// [`HydrateError`] if a part is missing or damaged, the whole is not what the pointer
 /// names, or writing failed. Bytes may have been written by then.
 pub fn write_to(sources: &Sources, pointer: &Pointer, out: &mut dyn Write) -> Result<(), HydrateError> {
+    write_checked(sources, pointer, |plain| out.write_all(plain).map_err(HydrateError::Write))
+}
+
+fn write_checked(
+    sources: &Sources,
+    pointer: &Pointer,
+    each: impl FnMut(&[u8]) -> Result<(), HydrateError>,
+) -> Result<(), HydrateError> {
     let (hash, manifest) = choose(sources, pointer)?;
-    let written = check(sources, &hash, &manifest, |plain| out.write_all(plain).map_err(HydrateError::Write));
+    let written = check(sources, &hash, &manifest, each);
     written.inspect_err(|error| note_unusable(sources, error, &hash, pointer))
+}
+
+/// Writes the content of a file into `file`, which is empty, on up to `threads` threads.
+///
+/// The pieces are not checked one by one but as a whole, by the oid. Where that does not come out, everything is
+/// written once more as [`write_to`] does it, which names what is damaged, or finds a good copy of it.
+///
+/// # Errors
+///
+/// As [`write_to`], and [`HydrateError::Stopped`]. Whatever is in the file is then to be thrown away.
+pub fn write_file(
+    sources: &Sources,
+    pointer: &Pointer,
+    file: &File,
+    threads: usize,
+    watch: Watch<'_>,
+) -> Result<(), HydrateError> {
+    if pointer.size > BLOCK_LEN {
+        file.set_len(pointer.size).map_err(HydrateError::Write)?;
+        for hash in sources.manifests_of(&pointer.oid)? {
+            let Ok(manifest) = usable(sources, &hash, pointer) else { continue };
+            match write_blocks(sources, &manifest, file, threads, watch) {
+                Ok(oid) if oid == Some(pointer.oid) => return Ok(()),
+                Err(error @ (HydrateError::Write(_) | HydrateError::Stopped)) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    let mut at = 0;
+    write_checked(sources, pointer, |plain| {
+        let written = write_piece(file, at, plain, watch);
+        at += plain.len() as u64;
+        written
+    })
+}
+
+/// Writes the blocks of a file of two or more; returns what they hash to.
+fn write_blocks(
+    sources: &Sources,
+    manifest: &Manifest,
+    file: &File,
+    threads: usize,
+    watch: Watch<'_>,
+) -> Result<Option<FileHash>, HydrateError> {
+    let size = manifest.pointer().size;
+    let is_known = vec![false; size.div_ceil(BLOCK_LEN) as usize];
+    let runs = block_runs::unknown(Walk::new(sources, manifest), &is_known, size);
+    let mut tree = TreeBuilder::default();
+    let sink = |at: u64, bytes: &[u8]| write_piece(file, at, bytes, watch);
+    block_runs::hash_each(sources, Reading::Unchecked, threads, runs, &sink, |_, values| {
+        values.into_iter().for_each(|value| drop(tree.push(value)));
+        Ok::<_, HydrateError>(())
+    })?;
+    Ok(tree.finish().map(|tree| tree.oid))
+}
+
+fn write_piece(file: &File, at: u64, bytes: &[u8], watch: Watch<'_>) -> Result<(), HydrateError> {
+    file.write_all_at(bytes, at).map_err(HydrateError::Write)?;
+    match watch(bytes.len() as u64) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(HydrateError::Stopped),
+    }
 }
 
 /// Reads the content that a manifest leads to, hands it on, and checks that it is the file's.

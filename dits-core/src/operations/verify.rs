@@ -10,10 +10,9 @@
 //! - only blocks that stand at the same place in a file proven before are not read again;
 //! - memory grows by one byte for each MiB of the file and 40 for each span, and nothing else.
 
-mod runs;
-
 use std::collections::HashSet;
 
+use super::block_runs::{self, Reading};
 use super::chunk_stream::{
     OutlineError, Walk, block_count_of_page, for_each_chunk, read_manifest, read_page, read_span,
 };
@@ -28,8 +27,9 @@ use crate::pointer::Pointer;
 use crate::store::{ReadError, Store, StoreError};
 
 use blake3::hazmat::ChainingValue;
-use runs::Reading;
 
+/// Most threads of one proof.
+const THREADS_MAX: usize = 4;
 /// Most missing items that one answer lists.
 pub const MISSING_MAX: usize = 64 * 1024;
 
@@ -170,8 +170,11 @@ fn hash_blocks(
         None => KnownBlocks::none(store, size),
     };
     let mut merging = Merging::new(store, manifest, &known);
-    let runs = runs::unknown(Walk::new(store, manifest), &known.is_known, size);
-    runs::hash_each(store, reading, runs, |first_block, values| merging.push(first_block, &values))?;
+    let runs = block_runs::unknown(Walk::new(store, manifest), &known.is_known, size);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    block_runs::hash_each(store, reading, threads, runs, &|_, _| Ok(()), |first_block, values| {
+        merging.push(first_block, &values)
+    })?;
     merging.finish()
 }
 

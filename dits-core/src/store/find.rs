@@ -139,9 +139,7 @@ impl Store {
     }
 
     /// Reads the first copy that is there, as it is. Returns false if there is none that can be read.
-    ///
-    /// Only for who checks what is put together of it, and asks for checked bytes if that is wrong.
-    pub(crate) fn read_unchecked(&self, Located(found): &Located, plain: &mut Vec<u8>) -> bool {
+    pub(super) fn read_located_unchecked(&self, Located(found): &Located, plain: &mut Vec<u8>) -> bool {
         let copy = found.copies.iter().find(|copy| !copy.place.is_damaged);
         copy.is_some_and(|copy| read_plain_unchecked(&copy.pack, &copy.entry, plain).is_ok())
     }

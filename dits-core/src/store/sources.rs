@@ -26,6 +26,11 @@ pub trait Items: Sync {
     ///
     /// As for [`Store::read`].
     fn read_located(&self, id: &ItemId, located: Option<Located>, plain: &mut Vec<u8>) -> Result<(), ReadError>;
+
+    /// Reads a copy that was located, as it is; returns false if there is none that can be read.
+    ///
+    /// Only for who checks what is put together of it, and asks for checked bytes if that is wrong.
+    fn read_unchecked(&self, located: &Located, plain: &mut Vec<u8>) -> bool;
 }
 
 impl Items for Store {
@@ -35,6 +40,10 @@ impl Items for Store {
 
     fn read_located(&self, id: &ItemId, mut located: Option<Located>, plain: &mut Vec<u8>) -> Result<(), ReadError> {
         self.with_sound_index(|| self.read_plain(id, located.take(), plain))
+    }
+
+    fn read_unchecked(&self, located: &Located, plain: &mut Vec<u8>) -> bool {
+        self.read_located_unchecked(located, plain)
     }
 }
 
@@ -46,6 +55,10 @@ impl Items for Sources {
 
     fn read_located(&self, id: &ItemId, mut located: Option<Located>, plain: &mut Vec<u8>) -> Result<(), ReadError> {
         self.first_good(|store| store.read_plain(id, located.take(), plain))
+    }
+
+    fn read_unchecked(&self, located: &Located, plain: &mut Vec<u8>) -> bool {
+        self.own.read_located_unchecked(located, plain)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Runs of a file's blocks, hashed side by side.
 //!
-//! **For:** proving a long file on all cores: its blocks are hashed apart from each other.
+//! **For:** proving a long file, and writing one out, on all cores: its blocks are hashed apart from each other.
 //!
-//! **May touch:** the store it is given, for reading; threads, which have ended on return.
+//! **May touch:** the stores it is given, for reading; threads, which have ended on return.
 //!
 //! **Must hold:** memory is bounded by [`RUNS_WAITING`] runs of outlines and one chunk for each thread,
 //! whatever the file's length, and whatever its manifest says: a run has at most [`BLOCK_CHUNKS_MAX`] chunks
@@ -14,15 +14,13 @@ use std::thread::Scope;
 
 use blake3::hazmat::ChainingValue;
 
-use super::super::chunk_stream::{OutlineError, Placed, Walk, read_all};
+use super::chunk_stream::{OutlineError, Placed, Walk, read_all};
 use crate::chunking::tree_hasher::BlockHasher;
 use crate::limits::{BLOCK_CHUNKS_MAX, BLOCK_LEN};
-use crate::store::Store;
+use crate::store::Items;
 
 /// Most blocks of one run.
 const RUN_BLOCKS_MAX: usize = 16;
-/// Most threads of one proof.
-const THREADS_MAX: usize = 4;
 /// Runs that wait for each thread.
 const RUNS_WAITING: usize = 2;
 
@@ -94,20 +92,31 @@ pub(super) enum Reading {
     Checked,
 }
 
-/// Hashes every run, and hands the values of its blocks to `each`, in order: the first block's number with them.
+/// Takes the bytes of a run as they are hashed, and where in the file they stand.
+pub(super) type Sink<'a, E> = &'a (dyn Fn(u64, &[u8]) -> Result<(), E> + Sync);
+
+/// Hashes every run on up to `threads` threads, and hands the values of its blocks to `each`, in order: the first
+/// block's number with them. The bytes go to `sink`, in no order.
 ///
 /// # Errors
 ///
-/// The first error of the runs, of reading, or of `each`.
-pub(super) fn hash_each<E: From<OutlineError>>(
-    store: &Store,
+/// The first error of the runs, of reading, of `sink` or of `each`.
+pub(super) fn hash_each<E: From<OutlineError> + Send>(
+    items: &dyn Items,
     reading: Reading,
-    runs: impl Iterator<Item = Result<Run, OutlineError>>,
+    threads: usize,
+    mut runs: impl Iterator<Item = Result<Run, OutlineError>>,
+    sink: Sink<'_, E>,
     mut each: impl FnMut(usize, Vec<ChainingValue>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if threads <= 1 {
+        return runs.try_for_each(|run| {
+            let Hashed { first_block, values } = hash(items, reading, run?, sink)?;
+            each(first_block, values)
+        });
+    }
     std::thread::scope(|scope| {
-        let hashers: Vec<Hasher> = (0..cores.min(THREADS_MAX)).map(|_| Hasher::start(scope, store, reading)).collect();
+        let hashers: Vec<Hasher<E>> = (0..threads).map(|_| Hasher::start(scope, items, reading, sink)).collect();
         let ahead = hashers.len() * RUNS_WAITING;
         let mut take = |number: usize| {
             let Hashed { first_block, values } = hashers[number % hashers.len()].take()?;
@@ -133,19 +142,27 @@ struct Hashed {
 }
 
 /// A thread that hashes runs, one after another.
-struct Hasher {
+struct Hasher<E> {
     runs: SyncSender<Run>,
-    values: Receiver<Result<Hashed, OutlineError>>,
+    values: Receiver<Result<Hashed, E>>,
 }
 
-impl Hasher {
-    fn start<'scope>(scope: &'scope Scope<'scope, '_>, store: &'scope Store, reading: Reading) -> Hasher {
+impl<E: From<OutlineError> + Send> Hasher<E> {
+    fn start<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        items: &'scope dyn Items,
+        reading: Reading,
+        sink: Sink<'scope, E>,
+    ) -> Hasher<E>
+    where
+        E: 'scope,
+    {
         let (runs, runs_in) = sync_channel::<Run>(RUNS_WAITING);
         let (values_out, values) = sync_channel(RUNS_WAITING);
         scope.spawn(move || {
-            // Nobody takes values any more once the proof has failed.
+            // Nobody takes values any more once something has failed.
             while let Ok(run) = runs_in.recv()
-                && values_out.send(hash(store, reading, run)).is_ok()
+                && values_out.send(hash(items, reading, run, sink)).is_ok()
             {}
         });
         Hasher { runs, values }
@@ -155,25 +172,25 @@ impl Hasher {
         self.runs.send(run).expect("the thread takes runs until this end is dropped");
     }
 
-    fn take(&self) -> Result<Hashed, OutlineError> {
+    fn take(&self) -> Result<Hashed, E> {
         self.values.recv().expect("every run that was given is answered")
     }
 }
 
-fn hash(store: &Store, reading: Reading, run: Run) -> Result<Hashed, OutlineError> {
+fn hash<E: From<OutlineError>>(items: &dyn Items, reading: Reading, run: Run, sink: Sink<'_, E>) -> Result<Hashed, E> {
     let mut hasher = BlockHasher::starting_at(run.start);
     let (mut values, mut plain) = (Vec::new(), Vec::new());
     let mut chunks = run.chunks.iter().map(|placed| Ok(*placed));
-    read_all(store, &mut chunks, |chunk| {
+    read_all(items, &mut chunks, |chunk| {
         let at = chunk.offset();
         match reading {
-            Reading::Unchecked => chunk.read_unchecked(store, &mut plain)?,
-            Reading::Checked => chunk.read(store, &mut plain)?,
+            Reading::Unchecked => chunk.read_unchecked(items, &mut plain)?,
+            Reading::Checked => chunk.read(items, &mut plain)?,
         }
         let from = run.start.saturating_sub(at) as usize;
         let to = plain.len().min((run.end - at) as usize);
         hasher.push(&plain[from..to], |value| values.push(value));
-        Ok::<_, OutlineError>(())
+        sink(at + from as u64, &plain[from..to])
     })?;
     values.extend(hasher.last_value());
     Ok(Hashed { first_block: run.first_block, values })
