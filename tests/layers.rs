@@ -10,7 +10,21 @@ use std::path::{Path, PathBuf};
 /// Top-level modules of `dits-core` and their layers.
 const LAYERS: &[(usize, &[&str])] = &[
     (0, &["hash", "extent", "repo_path", "remote_url", "limits", "failure", "steps"]),
-    (1, &["item", "chunking", "media", "pointer", "manifest", "pack_format", "codec", "git_index", "wire"]),
+    (
+        1,
+        &[
+            "item",
+            "chunking",
+            "media",
+            "pointer",
+            "manifest",
+            "pack_format",
+            "codec",
+            "git_index",
+            "wire",
+            "hydration_record",
+        ],
+    ),
     (2, &["store", "repo"]),
     (3, &["remote"]),
     (4, &["operations"]),

@@ -13,7 +13,7 @@
 //! | 4 operations | [`operations`] |
 //! | 3 remote | `remote` |
 //! | 2 local disk | `store`, `repo` |
-//! | 1 pure bytes | [`item`], [`chunking`], [`media`], [`pointer`], [`manifest`], [`pack_format`], [`codec`], [`git_index`], `wire` |
+//! | 1 pure bytes | [`item`], [`chunking`], [`media`], [`pointer`], [`manifest`], [`pack_format`], [`codec`], [`git_index`], `wire`, [`hydration_record`] |
 //! | 0 words | [`hash`], [`extent`], [`repo_path`], [`remote_url`], [`limits`], [`failure`], [`steps`] |
 
 pub mod extent;
@@ -27,6 +27,7 @@ pub mod steps;
 pub mod chunking;
 pub mod codec;
 pub mod git_index;
+pub mod hydration_record;
 pub mod item;
 pub mod manifest;
 pub mod media;

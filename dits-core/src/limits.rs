@@ -48,6 +48,9 @@ pub const SIDE_TABLE_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Longest valid pointer, in bytes; a longer blob is never one.
 pub const POINTER_LEN_MAX: usize = 200;
 
+/// Longest journal of a hydration, in bytes.
+pub const JOURNAL_LEN_MAX: u64 = 64 * 1024 * 1024;
+
 /// A pack is sealed once its payload reaches this length, in bytes.
 pub const PACK_PAYLOAD_TARGET: u64 = 64 * 1024 * 1024;
 /// Most entries of one pack.

@@ -10,6 +10,7 @@ mod block_runs;
 mod chunk_stream;
 pub mod clean;
 pub mod hydrate;
+pub mod hydrate_tree;
 pub mod needed_media;
 pub mod outline;
 pub mod verify;

@@ -18,6 +18,7 @@ pub mod git_config;
 pub mod git_program;
 pub mod helper_program;
 pub mod hooks;
+pub mod hydration_journal;
 pub mod index_stat;
 pub mod pointer_walk;
 pub mod stores;

@@ -4,9 +4,9 @@
 //! one and the steps that crash tests really stopped at.
 //!
 //! **May touch:** nothing in a release build. In a build with debug assertions, a program
-//! may ask to be killed (`SIGKILL`, as by `kill -9`) when it reaches a step, or for its whole
-//! process group to be interrupted there (`SIGINT`, as by Ctrl-C at a terminal), or for the step
-//! to fail as on a broken disk.
+//! may ask to be killed (`SIGKILL`, as by `kill -9`) when it reaches a step, to be stopped there (`SIGSTOP`)
+//! until somebody has it go on, or for its whole process group to be interrupted there (`SIGINT`, as by
+//! Ctrl-C at a terminal), or for the step to fail as on a broken disk.
 //!
 //! **Must hold:** a step costs nothing in a release build.
 
@@ -63,6 +63,20 @@ steps! {
     ContentProven = "content-proven",
     /// That the file is held is on stable storage; the client was not told.
     HeldRecorded = "held-recorded",
+    /// A journal says that a path is to be hydrated; git was not answered.
+    HydrationNoted = "hydration-noted",
+    /// A path's content is complete in an unnamed file, and the journal says so.
+    HydrationWritten = "hydration-written",
+    /// It has its temporary name.
+    HydrationNamed = "hydration-named",
+    /// It has its place; the pointer is under the temporary name.
+    HydrationSwapped = "hydration-swapped",
+    /// The temporary name is gone; git's index does not know.
+    HydrationCleared = "hydration-cleared",
+    /// The patched index of git is complete under `index.lock`.
+    IndexCopied = "index-copied",
+    /// It is git's index; the journal still exists.
+    IndexReplaced = "index-replaced",
 }
 
 /// Marks that the write order has reached `step`.
@@ -103,17 +117,19 @@ mod crash {
     enum Stop {
         Kill,
         Interrupt,
+        Pause,
         Fail,
     }
 
     /// Asks for this process to be killed when it reaches a step for the nth time.
     ///
     /// `request` is `NAME` or `NAME:NTH`, counting from 1; with `interrupt@` before it, the
-    /// process group is interrupted instead, and with `fail@` the nth attempt at the step
-    /// fails. Returns false for a name that no step has. Programs call this once, from `main`.
+    /// process group is interrupted instead, with `pause@` the process is stopped, and with `fail@` the nth attempt at
+    /// the step fails. Returns false for a name that no step has. Programs call this once, from `main`.
     pub fn stop_at(request: &str) -> bool {
         let (stop, request) = match request.split_once('@') {
             Some(("interrupt", request)) => (Stop::Interrupt, request),
+            Some(("pause", request)) => (Stop::Pause, request),
             Some(("fail", request)) => (Stop::Fail, request),
             _ => (Stop::Kill, request),
         };
@@ -143,6 +159,10 @@ mod crash {
         let Some(stop) = due(step, |stop| stop != Stop::Fail) else { return };
         if stop == Stop::Interrupt {
             let _ = rustix::process::kill_current_process_group(rustix::process::Signal::INT);
+            return;
+        }
+        if stop == Stop::Pause {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
             return;
         }
         // The kernel's own kill: no destructor, no flush, no exit handler runs.

@@ -3,15 +3,20 @@
 //! **For:** `filter.dits.process` (no argument or `process`), and for one file at a time
 //! `filter.dits.clean` and `filter.dits.smudge` (`clean PATH`, `smudge PATH`).
 //!
-//! **May touch:** the repository's store. Never the network: `git-remote-dits` fetches.
+//! **May touch:** the repository's store; once git has closed the pipe, files of the work tree and git's index.
+//! Never the network: `git-remote-dits` fetches.
 //!
 //! **Must hold:** standard output is a protocol, nothing else goes there.
 
 mod answer;
+mod bar;
 mod clean;
+mod deferred;
 mod delayed;
 mod hooks;
+mod hydrating;
 mod input;
+mod interruption;
 mod passing;
 mod policy;
 mod report;
@@ -38,6 +43,8 @@ use dits_core::repo::stores::store_options;
 use dits_core::repo::unsynced;
 
 use clean::{Cleaning, Synced};
+use deferred::Deferred;
+use hydrating::Ended;
 use policy::Policy;
 use report::Report;
 use smudge::Smudging;
@@ -50,6 +57,8 @@ enum Mode {
     Smudge(OsString),
 }
 
+/// The exit status of a program that was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
 /// Length that git's pipes to this program are given, in bytes.
 #[cfg(target_os = "linux")]
 const PIPE_LEN: usize = 1024 * 1024;
@@ -113,7 +122,7 @@ fn run(mode: Mode, report: &mut Report<'_>) -> u8 {
         helper_program::fetch(program.as_deref(), None, wanted)
     };
     let mut cleaning = Cleaning::new(&stores);
-    let mut smudging = Smudging::new(&stores, &policy, &mut fetch);
+    let mut smudging = Smudging::new(&stores, &policy, &mut fetch, Deferred::new(&repo, &settings));
     let is_done = match mode {
         Mode::Process => {
             let answered = session::run(input, &mut output, &mut cleaning, &mut smudging, report);
@@ -122,6 +131,10 @@ fn run(mode: Mode, report: &mut Report<'_>) -> u8 {
             }
             let is_synced = sync(&repo, &settings, &mut cleaning, report);
             hooks::ensure(own.as_deref(), &repo, &settings);
+            // Git that broke off has ended, or is about to: its index is not that of what it was told.
+            if answered.is_ok() && smudging.hydrate(&repo, report) == Ended::Interrupted {
+                return INTERRUPTED;
+            }
             is_synced && answered.is_ok()
         }
         Mode::Clean(path) => {

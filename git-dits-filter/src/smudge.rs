@@ -7,7 +7,8 @@
 //!
 //! **Must hold:**
 //! - what goes to a work tree is the whole content or the pointer, whatever is missing or
-//!   damaged: no byte of a long content is sent before all of it was read and found right;
+//!   damaged: a long content is written once git has ended, and where that cannot be, no byte of it is sent before
+//!   all of it was read and found right;
 //! - what goes into a pipe is the whole content or a failure, never a pointer in its place;
 //! - nothing is fetched where all media is at hand.
 
@@ -19,11 +20,14 @@ use dits_core::repo::config::OnMissing;
 
 use crate::answer::{self, ContentWriter, HELD_BACK_MAX, Status};
 use crate::clean::Fill;
+use crate::deferred::Deferred;
 use crate::delayed::Delayed;
+use crate::hydrating::{self, Ended};
 use crate::passing::{self, PassError};
 use crate::policy::Policy;
 use crate::report::{Report, shown};
 use crate::stores::Stores;
+use dits_core::repo::Repository;
 use dits_core::repo::helper_program::Missing;
 
 /// Gets media into the repository's own store, and says what it could not get.
@@ -52,12 +56,23 @@ pub struct Smudging<'s, 'f> {
     policy: &'s Policy<'s>,
     fetch: Fetch<'f>,
     delayed: Delayed,
+    deferred: Deferred<'s>,
 }
 
 impl<'s, 'f> Smudging<'s, 'f> {
     /// Touches nothing yet.
-    pub fn new(stores: &'s Stores<'s>, policy: &'s Policy<'s>, fetch: Fetch<'f>) -> Smudging<'s, 'f> {
-        Smudging { stores, policy, fetch, delayed: Delayed::default() }
+    pub fn new(
+        stores: &'s Stores<'s>,
+        policy: &'s Policy<'s>,
+        fetch: Fetch<'f>,
+        deferred: Deferred<'s>,
+    ) -> Smudging<'s, 'f> {
+        Smudging { stores, policy, fetch, delayed: Delayed::default(), deferred }
+    }
+
+    /// Writes the files that were put off: git has closed its pipe.
+    pub fn hydrate(&mut self, repo: &Repository, report: &mut Report<'_>) -> Ended {
+        hydrating::hydrate(repo, self.stores, self.deferred.take(), self.fetch, report)
     }
 
     /// Answers one request on `path`, whose content `fill` gives.
@@ -212,11 +227,21 @@ impl<'s, 'f> Smudging<'s, 'f> {
     ) -> Result<(), PassError> {
         match self.lacks(pointer) {
             None => self.send(path, pointer, For::WorkTree, out, report),
-            Some(why) => {
-                report.kept_as_pointer(path, &why);
-                Ok(answer::content(out, pointer.to_string().as_bytes())?)
-            }
+            Some(why) => self.keep_as_pointer(path, pointer, &why, out, report),
         }
+    }
+
+    fn keep_as_pointer(
+        &mut self,
+        path: &[u8],
+        pointer: &Pointer,
+        why: &str,
+        out: &mut impl Write,
+        report: &mut Report<'_>,
+    ) -> Result<(), PassError> {
+        report.kept_as_pointer(path, why);
+        self.deferred.note_failed(path, pointer, why);
+        Ok(answer::content(out, pointer.to_string().as_bytes())?)
     }
 
     fn send(
@@ -227,6 +252,10 @@ impl<'s, 'f> Smudging<'s, 'f> {
         out: &mut impl Write,
         report: &mut Report<'_>,
     ) -> Result<(), PassError> {
+        let is_for_tree = wanted_for == For::WorkTree;
+        if is_for_tree && pointer.size > HELD_BACK_MAX && self.deferred.promises(path, pointer, report) {
+            return Ok(answer::content(out, pointer.to_string().as_bytes())?);
+        }
         let mut sent = self.try_to_send(pointer, wanted_for, out)?;
         // The store knows of the damage now and takes what is damaged for missing.
         if let (Sent::Nothing(HydrateError::Outline(_)), For::WorkTree) = (&sent, wanted_for)
@@ -235,10 +264,13 @@ impl<'s, 'f> Smudging<'s, 'f> {
             sent = self.try_to_send(pointer, wanted_for, out)?;
         }
         match (sent, wanted_for) {
-            (Sent::Whole, _) => Ok(()),
+            (Sent::Whole, For::WorkTree) => {
+                self.deferred.note_inline(path, pointer);
+                Ok(())
+            }
+            (Sent::Whole, For::Pipe) => Ok(()),
             (Sent::Nothing(error), For::WorkTree) => {
-                report.kept_as_pointer(path, &error.to_string());
-                Ok(answer::content(out, pointer.to_string().as_bytes())?)
+                self.keep_as_pointer(path, pointer, &error.to_string(), out, report)
             }
             (Sent::Nothing(error), For::Pipe) => {
                 report.error(&format!("cannot read {}", shown(path)), Some(&error), &[]);

@@ -1,30 +1,39 @@
 //! Getting media that is not here, and putting it into the work tree.
 //!
-//! **For:** `fetch` and `pull`.
+//! **For:** `fetch`, `pull`, and whatever else hydrates: the hooks, `checkout`.
 //!
 //! **May touch:** the network through `git-remote-dits fetch-media`; files of the work tree
-//! that are pointers; git's index, for those files alone.
+//! that are pointers, and the journals of their hydration; git's index, for those files alone; signals, while files
+//! are being written.
 //!
-//! **Must hold:** a path is written only while its index entry and its file are the same pointer.
+//! **Must hold:** a path is written only while its file is exactly the pointer that was to be replaced.
 
 use std::collections::HashSet;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
-use bstr::{BString, ByteSlice};
-use dits_core::operations::hydrate::{self, Completeness, HydrateError};
+use bstr::{BStr, BString, ByteSlice};
+use dits_core::operations::hydrate::{self, Completeness};
+use dits_core::operations::hydrate_tree::{Hydration, Outcome, Wanted, hydrate_tree};
+use dits_core::operations::needed_media::counted;
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::config::{Committed, FETCH_EXCLUDE, FETCH_INCLUDE, Settings};
 use dits_core::repo::fetch_patterns::FetchPatterns;
 use dits_core::repo::helper_program::{self, Missing};
-use dits_core::repo::work_tree_file::{self, State, SwapError, Swapped};
+use dits_core::repo::hydration_journal;
+use dits_core::repo::index_stat::NotPatched;
+use dits_core::repo::work_tree_file::{self, State};
+use dits_core::repo_path::RepoPath;
 use dits_core::store::Sources;
 
 use crate::filter_config;
 use crate::here::Here;
+use crate::interruption::{INTERRUPTED, Interruption};
 use crate::media_address;
-use crate::pointers::MediaFile;
+use crate::pointers::{self, MediaFile};
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
@@ -106,23 +115,6 @@ pub fn fetch(
     Ok(fetched)
 }
 
-/// What hydrating came to.
-#[derive(Debug, Default)]
-pub struct Hydrated {
-    /// Files that have their content now.
-    pub paths: Vec<BString>,
-    /// Their sizes, summed up, in bytes.
-    pub bytes: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum WriteError {
-    #[error(transparent)]
-    Hydrate(#[from] HydrateError),
-    #[error(transparent)]
-    Swap(#[from] SwapError),
-}
-
 /// The files whose pointer stands in the work tree just as in the index.
 pub fn pointers_in_work_tree(repository: &Repository, media: Vec<MediaFile>) -> Result<Vec<MediaFile>, Failure> {
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
@@ -138,47 +130,109 @@ pub fn pointers_in_work_tree(repository: &Repository, media: Vec<MediaFile>) -> 
     Ok(found)
 }
 
-/// Puts content in the place of each pointer whose content the store has.
-pub fn hydrate(
-    here: &Here,
-    repository: &Repository,
-    sources: &Sources,
-    files: &[MediaFile],
-) -> Result<Hydrated, Failure> {
-    let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
-    let total = files.iter().filter_map(|file| file.pointer).map(|pointer| pointer.size).sum();
-    let mut progress = Progress::of_bytes("hydrating", total);
-    let mut hydrated = Hydrated::default();
-    for file in files {
-        let Some(pointer) = file.pointer else { continue };
-        let path = file.entry.path.as_bstr();
-        let swapped = work_tree_file::swap_in(top, path, &pointer, |to| -> Result<(), WriteError> {
-            Ok(hydrate::write_to(sources, &pointer, &mut Counted { to, progress: &mut progress })?)
-        });
-        match swapped {
-            Ok(Swapped::Done) => {
-                hydrated.bytes += pointer.size;
-                hydrated.paths.push(path.into());
-            }
-            Ok(Swapped::Left) => report::warn(&format!("{path} changed meanwhile and was left as it is")),
-            Err(error) => {
-                refresh_index(here, repository, &hydrated.paths)?;
-                return Err(Failure::new(format!("cannot hydrate {path}")).because(&error));
-            }
-        }
-    }
-    drop(progress);
-    refresh_index(here, repository, &hydrated.paths)?;
-    Ok(hydrated)
+/// Which pointers of a work tree are to become content.
+pub enum Which<'a> {
+    /// Those of these files.
+    Files(&'a [MediaFile]),
+    #[expect(dead_code, reason = "the hooks are to call it")]
+    /// All that a checkout has promised to hydrate, in this or an earlier command, and has not yet. Where there is
+    /// nothing, finding that out costs one look at a folder.
+    Promised,
 }
 
-/// Lets git see that these files are what its index says, so that its status is clean.
+/// Puts content from the stores in the place of pointers, and tells git's index: nothing is fetched.
+///
+/// May run while another process hydrates the same files: each pointer is replaced by one of them, and the other
+/// leaves the file as it is. What a process left that was killed is cleared up. Says on standard error what went
+/// wrong; [`fail_if_left`] makes a failure of it.
+pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: Which<'_>) -> Result<Outcome, Failure> {
+    let wanted = match which {
+        Which::Files(files) => wanted_of(files),
+        Which::Promised => promised(repository, sources)?,
+    };
+    let interruption =
+        Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))?;
+    let progress = Mutex::new(Progress::of_bytes("hydrating", wanted.iter().map(|wanted| wanted.pointer.size).sum()));
+    let watch = |count: u64| {
+        progress.lock().unwrap_or_else(|broken| broken.into_inner()).advance(count);
+        match interruption.was_asked() {
+            false => ControlFlow::Continue(()),
+            true => ControlFlow::Break(()),
+        }
+    };
+    let (journal, inline, missing) = (None, Vec::new(), Vec::new());
+    let hydration = Hydration { repository, sources, journal, wanted, inline, missing };
+    let outcome = hydrate_tree(hydration, &watch).map_err(|error| Failure::new("cannot hydrate").because(&error));
+    drop(progress);
+    let outcome = outcome?;
+    tell(&outcome);
+    if let Some(NotPatched::Refused { .. }) = outcome.not_patched {
+        refresh_index(here, repository, &outcome.untold)?;
+    }
+    Ok(outcome)
+}
+
+/// A failure if a file that was to be hydrated was not.
+pub fn fail_if_left(outcome: &Outcome) -> Result<(), Failure> {
+    if !outcome.stopped.is_empty() {
+        report::say("error: interrupted");
+        report::hint(&format!("{} still to be hydrated: `git dits pull` goes on", counted(outcome.stopped.len())));
+        return Err(Failure::told(INTERRUPTED));
+    }
+    match outcome.failed.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Failure::new(format!("cannot hydrate {}", only.wanted.path)).caused_by(&only.reason)),
+        failed => {
+            let causes = failed.iter().map(|failed| format!("{}: {}", failed.wanted.path, failed.reason));
+            Err(Failure::new(format!("cannot hydrate {}", counted(failed.len()))).caused_by_each(causes))
+        }
+    }
+}
+
+fn wanted_of(files: &[MediaFile]) -> Vec<Wanted> {
+    let wanted =
+        |file: &MediaFile| Some(Wanted { path: RepoPath::new(file.entry.path.clone()).ok()?, pointer: file.pointer? });
+    files.iter().filter_map(wanted).collect()
+}
+
+/// What the journals of the work tree speak of, as far as its content is here.
+fn promised(repository: &Repository, sources: &Sources) -> Result<Vec<Wanted>, Failure> {
+    let entries = hydration_journal::entries(repository.git_dir())
+        .map_err(|error| Failure::new("cannot read what is to be hydrated").because(&error))?;
+    let mut wanted = Vec::new();
+    for (path, entry) in entries {
+        if let Some(pointer) = entry.pointer
+            && hydrate::completeness(sources, &pointer)? == Completeness::Complete
+        {
+            wanted.push(Wanted { path, pointer });
+        }
+    }
+    Ok(wanted)
+}
+
+fn tell(outcome: &Outcome) {
+    for path in &outcome.saved {
+        report::warn(&format!("{path} changed meanwhile and was left as it is"));
+    }
+    outcome.warnings.iter().for_each(|warning| report::warn(warning));
+}
+
+/// Lets git see that these files are what its index says, where that index is none that can be patched.
 ///
 /// Their length is not the one git remembers, which a mere refresh takes for a change without
-/// asking the filter; naming the paths makes git clean them, to the very pointer it has.
-fn refresh_index(here: &Here, repository: &Repository, paths: &[BString]) -> Result<(), Failure> {
+/// asking the filter; naming the paths makes git clean them, to the very pointer it has. Those whose
+/// entry names something else stay out of it: they would be staged.
+fn refresh_index(here: &Here, repository: &Repository, files: &[Wanted]) -> Result<(), Failure> {
+    let Some(top) = repository.work_tree() else { return Ok(()) };
+    let hydrated: HashSet<(&BStr, Pointer)> = files.iter().map(|file| (file.path.as_bstr(), file.pointer)).collect();
+    let media = pointers::of_index(&here.git.clone().in_dir(top), repository, &[])?;
+    let is_meant =
+        |file: &MediaFile| file.pointer.is_some_and(|pointer| hydrated.contains(&(file.entry.path.as_bstr(), pointer)));
+    let paths: Vec<BString> = media.into_iter().filter(is_meant).map(|file| file.entry.path).collect();
     // With no paths git would look at the whole tree.
-    let (Some(top), false) = (repository.work_tree(), paths.is_empty()) else { return Ok(()) };
+    if paths.is_empty() {
+        return Ok(());
+    }
     let mut command = Command::new(here.git.program());
     // Where `git dits install` was not run, git must not store these files as they are.
     for line in filter_config::filter_lines(&Programs::find()?) {
@@ -202,23 +256,5 @@ fn refresh_index(here: &Here, repository: &Repository, paths: &[BString]) -> Res
         true => Ok(()),
         false => Err(Failure::new("the files are hydrated, but git's index could not be refreshed")
             .hint("run `git status`; if it shows them as modified, `git add` them")),
-    }
-}
-
-/// Counts what is written.
-struct Counted<'a, W> {
-    to: &'a mut W,
-    progress: &'a mut Progress,
-}
-
-impl<W: Write> Write for Counted<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.to.write(bytes)?;
-        self.progress.advance(written as u64);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.to.flush()
     }
 }

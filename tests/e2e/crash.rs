@@ -6,15 +6,20 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use dits_core::limits::PACK_PAYLOAD_TARGET;
+use dits_core::pointer::Pointer;
 use dits_core::steps::Step;
 use dits_tests::media::{MIB, noise};
+use dits_tests::processes;
 use dits_tests::{Repo, Server, World};
+use rustix::process::Signal;
 
 /// Who is killed, doing what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scene {
     /// The filter, cleaning a file.
     Add,
+    /// The filter, at the end of a checkout.
+    Checkout,
     /// The helper, pushing to a path.
     Share,
     /// The helper, fetching media into the local store.
@@ -27,7 +32,7 @@ enum Scene {
 
 /// Where each step is stopped at. The compiler holds that none is forgotten.
 fn scenes(step: Step) -> &'static [Scene] {
-    use Scene::{Add, Fetch, Push, PushOfSharedMedia, Share};
+    use Scene::{Add, Checkout, Fetch, Push, PushOfSharedMedia, Share};
     match step {
         Step::PackOpened | Step::PackPayloadWritten | Step::PackLogWritten | Step::PackIndexed => &[Add, Fetch, Push],
         Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
@@ -35,6 +40,13 @@ fn scenes(step: Step) -> &'static [Scene] {
         Step::WholePackWritten | Step::WholePackRenamed => &[Share],
         Step::RepoRegistered | Step::RepoCreated | Step::ContentProven | Step::HeldRecorded => &[Push],
         Step::PresenceRecorded => &[PushOfSharedMedia],
+        Step::HydrationNoted
+        | Step::HydrationWritten
+        | Step::HydrationNamed
+        | Step::HydrationSwapped
+        | Step::HydrationCleared
+        | Step::IndexCopied
+        | Step::IndexReplaced => &[Checkout],
     }
 }
 
@@ -79,6 +91,76 @@ fn the_filter_killed_at_any_step_loses_nothing() {
         repo.call(&["add", "take.bin"]).stop_at(step.name()).run();
         repo.commit("going on");
         has_both(&repo, &content);
+    }
+}
+
+/// Asserts that a checkout is as if nothing had happened: whole files, no other names, and a status that asks nobody.
+fn is_as_checked_out(repo: &Repo<'_>, takes: &[(&str, Vec<u8>)]) {
+    takes.iter().for_each(|(path, content)| repo.holds(path, content));
+    let names = fs::read_dir(repo.dir()).expect("the folder is ours").flatten().map(|entry| entry.file_name());
+    let hidden: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".dits-")).collect();
+    assert!(hidden.is_empty(), "{hidden:?} are left");
+    let journals = fs::read_dir(repo.dir().join(".git/dits/hydration")).expect("there were some").count();
+    assert_eq!(journals, 0, "journals are left");
+    let status = repo.call(&["status", "--porcelain"]).env("GIT_TRACE", "1").run();
+    assert_eq!(status.ok(), "");
+    assert!(!status.err().contains("git-dits-filter"), "status asks the filter: {}", status.story());
+}
+
+#[test]
+fn the_filter_killed_at_any_step_of_a_checkout_leaves_whole_files_or_pointers() {
+    let takes: Vec<(&str, Vec<u8>)> =
+        ["a.bin", "b.bin", "c.bin"].into_iter().zip(7..).map(|(path, seed)| (path, noise(seed, 3 * MIB))).collect();
+    for (step, nth) in steps_of(Scene::Checkout).flat_map(|step| [(step, 1), (step, 2)]) {
+        // The index is patched once.
+        if nth == 2 && matches!(step, Step::IndexCopied | Step::IndexReplaced) {
+            continue;
+        }
+        let world = World::new();
+        let repo = world.repo("film");
+        takes.iter().for_each(|(path, content)| repo.write(path, content));
+        repo.commit("takes");
+        takes.iter().for_each(|(path, _)| fs::remove_file(repo.dir().join(path)).expect("it is ours"));
+        let checkout = repo.call(&["checkout", "-q", "--", "."]).stop_at(&format!("{}:{nth}", step.name())).run();
+        let at_rest = |path: &str| fs::read(repo.dir().join(path)).unwrap_or_default();
+        for (path, content) in &takes {
+            let found = at_rest(path);
+            let is_sound = found == *content || Pointer::parse(&found).is_some();
+            // Killed before it answered, the filter takes git with it.
+            assert!(is_sound || found.is_empty() && step == Step::HydrationNoted, "{path}: {}", checkout.story());
+        }
+        let was_reached =
+            fs::read_dir(repo.dir().join(".git/dits/hydration")).is_ok_and(|mut left| left.next().is_some());
+        assert!(was_reached, "{} was not reached: {}", step.name(), checkout.story());
+        if step == Step::HydrationNoted {
+            repo.git(&["checkout", "-q", "--", "."]).ok();
+        }
+        repo.git(&["dits", "pull"]).ok();
+        is_as_checked_out(&repo, &takes);
+    }
+}
+
+#[test]
+fn git_killed_in_a_checkout_takes_nothing_with_it() {
+    let takes = [("a.bin", noise(7, 3 * MIB)), ("b.bin", noise(8, 3 * MIB))];
+    for step in [Step::HydrationNoted, Step::HydrationNamed, Step::HydrationSwapped, Step::IndexCopied] {
+        let world = World::new();
+        let repo = world.repo("film");
+        takes.iter().for_each(|(path, content)| repo.write(path, content));
+        repo.commit("takes");
+        takes.iter().for_each(|(path, _)| fs::remove_file(repo.dir().join(path)).expect("it is ours"));
+        let checkout = repo.call(&["checkout", "-q", "--", "."]).pause_at(step.name()).start();
+        let (git, filter) = (checkout.group(), processes::stopped_in(checkout.group()));
+        let _ = rustix::process::kill_process(git, Signal::KILL);
+        let _ = rustix::process::kill_process(filter, Signal::CONT);
+        checkout.finish();
+        // Git's own, left as by any git that is killed.
+        if step == Step::HydrationNoted {
+            fs::remove_file(repo.dir().join(".git/index.lock")).expect("git had it");
+            repo.git(&["checkout", "-q", "--", "."]).ok();
+        }
+        repo.git(&["dits", "pull"]).ok();
+        is_as_checked_out(&repo, &takes);
     }
 }
 

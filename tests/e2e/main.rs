@@ -2,6 +2,7 @@
 
 mod add;
 mod checkout;
+mod hydration;
 mod odd_files;
 
 mod clone;

@@ -80,6 +80,11 @@ impl Call {
         self.env("DITS_STOP_AT", format!("interrupt@{step}"))
     }
 
+    /// Asks for the program, or one it starts, to be stopped at a step of a write order until it is told to go on.
+    pub fn pause_at(self, step: &str) -> Call {
+        self.env("DITS_STOP_AT", format!("pause@{step}"))
+    }
+
     /// Sets what the program reads from standard input.
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Call {
         self.input = input.into();
@@ -141,6 +146,11 @@ impl Running {
         assert!(left.is_empty(), "it left {left:?} behind: {}", done.story());
         assert!(!done.err().contains("panicked at"), "a program panicked: {}", done.story());
         done
+    }
+
+    /// The program, which leads the group of all that it starts.
+    pub fn group(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Does what Ctrl-C at a terminal does: the program and all it started are interrupted.

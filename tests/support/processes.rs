@@ -1,5 +1,8 @@
 //! Processes that are no children of the test, and waiting for what nobody announces.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,9 +54,74 @@ fn comes_true(time_max: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Waits for a process of a group to be stopped, as at a step where it was told to be, and returns it.
+///
+/// # Panics
+///
+/// If none ever is.
+pub fn stopped_in(group: Pid) -> Pid {
+    let mut stopped = None;
+    until("a stop", || {
+        stopped = stats().find(|process| process.group == group && process.is_stopped).map(|process| process.pid);
+        stopped.is_some()
+    });
+    stopped.expect("it was waited for")
+}
+
+/// Watches how much memory the processes of a group take, until it is asked.
+pub struct PeakMemory {
+    stop: Arc<AtomicBool>,
+    watcher: thread::JoinHandle<BTreeMap<String, u64>>,
+}
+
+impl PeakMemory {
+    /// Starts watching.
+    pub fn of(group: Pid) -> PeakMemory {
+        let stop = Arc::new(AtomicBool::new(false));
+        let until = stop.clone();
+        let watcher = thread::spawn(move || {
+            let mut peaks = BTreeMap::new();
+            while !until.load(Ordering::Relaxed) {
+                for process in stats().filter(|process| process.group == group) {
+                    if let Some((name, peak)) = peak_of(process.pid) {
+                        let known: &mut u64 = peaks.entry(name).or_default();
+                        *known = peak.max(*known);
+                    }
+                }
+                thread::sleep(LOOK_INTERVAL);
+            }
+            peaks
+        });
+        PeakMemory { stop, watcher }
+    }
+
+    /// Stops watching and returns the highest resident size of each program, in bytes, by its name.
+    ///
+    /// # Panics
+    ///
+    /// Never, unless the watcher did.
+    pub fn stop(self) -> BTreeMap<String, u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.watcher.join().expect("watching does not panic")
+    }
+}
+
+fn peak_of(pid: Pid) -> Option<(String, u64)> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let kib: u64 = field("VmHWM:")?.split(' ').next()?.parse().ok()?;
+    Some((field("Name:")?.to_owned(), kib * 1024))
+}
+
 struct Process {
     pid: Pid,
     group: Pid,
+    is_stopped: bool,
+}
+
+fn stats() -> impl Iterator<Item = Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| parse(&std::fs::read_to_string(entry.path().join("stat")).ok()?))
 }
 
 /// The processes that are meant and have not ended, as the kernel describes them.
@@ -65,11 +133,12 @@ fn running(is_meant: impl Fn(&Process) -> bool) -> Vec<String> {
 
 /// Reads a line of `proc_pid_stat(5)`; `None` for a process that has ended and was not waited for.
 fn parse(stat: &str) -> Option<Process> {
-    let number = |text: &str| text.parse().ok().and_then(Pid::from_raw);
+    // A process that is just ending has the group -1.
+    let number = |text: &str| text.parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw);
     // The name stands in brackets and may hold anything, brackets too.
     let (pid, rest) = (stat.split(' ').next()?, stat.rsplit(')').next()?);
     let mut fields = rest.split_whitespace();
-    let is_ended = matches!(fields.next()?, "Z" | "X");
+    let state = fields.next()?;
     let group = number(fields.nth(1)?)?;
-    (!is_ended).then_some(Process { pid: number(pid)?, group })
+    (!matches!(state, "Z" | "X")).then_some(Process { pid: number(pid)?, group, is_stopped: state == "T" })
 }

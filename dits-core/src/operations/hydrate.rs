@@ -89,6 +89,12 @@ pub fn completeness(sources: &Sources, pointer: &Pointer) -> Result<Completeness
     look(sources, pointer)
 }
 
+/// Says as [`completeness`] whether a file can be hydrated, by what was known of the stores when they were last
+/// refreshed. A store that cannot be used has nothing.
+pub(super) fn is_here(sources: &Sources, pointer: &Pointer) -> bool {
+    look(sources, pointer).is_ok_and(|found| found == Completeness::Complete)
+}
+
 /// Writes the content of a file.
 ///
 /// # Errors

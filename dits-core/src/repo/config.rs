@@ -35,6 +35,8 @@ pub const STORAGE: &str = "dits.storage";
 pub const TRANSPORT: &str = "dits.transport";
 /// What a checkout does with media it cannot get: `pointer` or `fail`. Default: `pointer`.
 pub const ON_MISSING: &str = "dits.onMissing";
+/// When a checkout writes the content of large media: `deferred` or `inline`. Default: `deferred`.
+pub const HYDRATE: &str = "dits.hydrate";
 /// Patterns of paths whose media is wanted, parted by commas. Default: all.
 pub const FETCH_INCLUDE: &str = "dits.fetchInclude";
 /// Patterns of paths whose media is not wanted, parted by commas. Default: none.
@@ -77,6 +79,16 @@ pub enum OnMissing {
     Fail,
 }
 
+/// When a checkout writes the content of large media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hydrate {
+    /// Once git has written everything else, past git's memory.
+    #[default]
+    Deferred,
+    /// With everything else, through git's memory.
+    Inline,
+}
+
 /// All settings of one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -90,6 +102,8 @@ pub struct Settings {
     pub transport: Transport,
     /// [`ON_MISSING`].
     pub on_missing: OnMissing,
+    /// [`HYDRATE`].
+    pub hydrate: Hydrate,
     /// [`FETCH_INCLUDE`] and [`FETCH_EXCLUDE`], if either is set.
     pub fetch: Option<FetchPatterns>,
     /// [`INSTALL_HOOKS`].
@@ -166,6 +180,7 @@ impl Default for Settings {
             storage: None,
             transport: Transport::default(),
             on_missing: OnMissing::default(),
+            hydrate: Hydrate::default(),
             fetch: None,
             installs_hooks: true,
             guard_size: Some(GUARD_SIZE_DEFAULT),
@@ -197,6 +212,11 @@ impl Settings {
             on_missing: one_of(config, ON_MISSING, "pointer, fail", |value| match value {
                 b"pointer" => Some(OnMissing::Pointer),
                 b"fail" => Some(OnMissing::Fail),
+                _ => None,
+            })?,
+            hydrate: one_of(config, HYDRATE, "deferred, inline", |value| match value {
+                b"deferred" => Some(Hydrate::Deferred),
+                b"inline" => Some(Hydrate::Inline),
                 _ => None,
             })?,
             fetch: has_patterns.then(|| FetchPatterns::new(&include, &exclude)),

@@ -28,6 +28,7 @@ use super::git_program::GitError;
 use crate::git_index::{FullSizes, IndexError, ObjectFormat};
 use crate::limits;
 use crate::pointer::Pointer;
+use crate::steps::{Step, reached};
 use lock::{Lock, Taken};
 use patched::Patched;
 
@@ -112,6 +113,18 @@ pub fn patch(repo: &Repository, files: &[Restat]) -> Result<usize, NotPatched> {
         false => FullSizes::HighBit,
     };
     patch_at(&Target { index, top, format, full_sizes }, files, Duration::from_millis(limits::INDEX_LOCK_WAIT_MS_MAX))
+}
+
+/// Whether the index of `repo` is one that can be patched, as far as can be told before git writes it anew.
+pub fn is_patchable(repo: &Repository) -> bool {
+    let (Some(top), Some(format)) = (repo.work_tree(), repo.object_format()) else { return false };
+    if repo.config().is_true("core.splitIndex") {
+        return false;
+    }
+    let target = Target { index: repo.index_file(), top, format, full_sizes: FullSizes::HighBit };
+    let index = std::fs::canonicalize(&target.index).unwrap_or_else(|_| target.index.clone());
+    // There is none yet in a new clone.
+    matches!(Patched::read(&index, &target, &[]), Ok(_) | Err(NotPatched::Absent { .. }))
 }
 
 /// When the index at `index` was modified; `None` if there is none.
@@ -201,10 +214,12 @@ fn patch_at(target: &Target<'_>, files: &[Restat], wait_max: Duration) -> Result
 /// Gives the patched index, which is complete under the lock's name, its own. Returns false if what stands
 /// there is not what was read.
 fn replace(lock: Lock<'_>, patched: &Patched, index: &Path) -> Result<bool, NotPatched> {
+    reached(Step::IndexCopied);
     if !patched.is_of(index) {
         return Ok(false);
     }
     lock.rename_to(index).map_err(|source| NotPatched::Io { path: index.to_owned(), source })?;
+    reached(Step::IndexReplaced);
     Ok(true)
 }
 

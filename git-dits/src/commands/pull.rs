@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::fetch::{self, FetchFacts, Wanted};
 use crate::here::Here;
-use crate::hydrating::{self, PathArgs};
+use crate::hydrating::{self, PathArgs, Which};
 use crate::out::Out;
 use crate::pointers;
 use crate::report::{EXIT_STATUSES, Failure};
@@ -57,20 +57,22 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let fetched = hydrating::fetch(&here, &repository, &sources, &wanted, args.remote.as_deref())?;
     let is_here = |pointer: &Pointer| !fetched.missing.contains_key(&pointer.oid);
     let ready: Vec<_> = media.iter().filter(|file| file.pointer.as_ref().is_some_and(is_here)).cloned().collect();
-    let hydrated = hydrating::hydrate(&here, &repository, &sources, &ready)?;
+    let outcome = hydrating::hydrate(&here, &repository, &sources, Which::Files(&ready))?;
+    let hydrated_bytes = outcome.hydrated.iter().map(|wanted| wanted.pointer.size).sum();
     let media = Wanted::all(&media);
     let mut out = Out::lock();
     match args.json {
         true => out.json(&Facts {
             fetch: fetch::facts(&fetched, &media),
-            hydrated: hydrated.paths.iter().map(ToString::to_string).collect(),
-            hydrated_bytes: hydrated.bytes,
+            hydrated: outcome.hydrated.iter().map(|wanted| wanted.path.to_string()).collect(),
+            hydrated_bytes,
         })?,
         false => {
             out.line(fetch::summary(&fetched))?;
-            out.line(format_args!("{} hydrated ({})", counted(hydrated.paths.len()), Bytes(hydrated.bytes)))?;
+            out.line(format_args!("{} hydrated ({})", counted(outcome.hydrated.len()), Bytes(hydrated_bytes)))?;
         }
     }
     out.finish()?;
+    hydrating::fail_if_left(&outcome)?;
     fetch::fail_if_missing(&fetched, &media)
 }

@@ -59,7 +59,7 @@ pub fn of(files: &Files, name: &str) -> Vec<u8> {
 }
 
 /// True once the filter leaves larger files to be hydrated after git, and the index knows them.
-const HYDRATION_PATCHES_THE_INDEX: bool = false;
+const HYDRATION_PATCHES_THE_INDEX: bool = true;
 
 /// A clone of the film, and what was done in it last.
 pub struct Scene<'w> {

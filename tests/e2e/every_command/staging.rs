@@ -7,6 +7,8 @@ use dits_tests::World;
 
 use super::scene::{Files, LARGE, NOTES, SIDE, SMALL, Scene, of, side, take, with};
 
+const RENORMALIZED: &str = "git looks once more at a file that it has just made media";
+
 fn renamed(files: &Files, from: &str, to: &'static str) -> Files {
     let files = files.iter().cloned();
     files.map(|(name, content)| if name == from { (to, content) } else { (name, content) }).collect()
@@ -118,6 +120,6 @@ fn add_again_stores_what_was_plain() {
     scene.git(&["dits", "track", "*.wav"]);
     scene.git(&["add", ".gitattributes"]);
     let all = with(take(2), vec![("old.wav", of(&take(7), SMALL))]);
-    scene.after(&["add", "--renormalize", "."]).shows(&all, "M  .gitattributes\nM  old.wav");
+    scene.after(&["add", "--renormalize", "."]).shows_though(RENORMALIZED, &all, "M  .gitattributes\nM  old.wav");
     assert!(Pointer::parse(&scene.repo().blob(":old.wav")).is_some());
 }

@@ -6,6 +6,9 @@ use super::scene::{Files, LARGE, SMALL, Scene, side, take, with};
 
 const NO_SIZE: &str = "git makes entries of which it knows no size, and the files are not what they name";
 
+const AS_FOR_A_PIPE: &str =
+    "git takes a path back by a patch, asks as for a pipe, and writes it in the second of the index";
+
 fn edits() -> Files {
     vec![(LARGE, take(8)[0].1.clone()), (SMALL, b"edited".to_vec())]
 }
@@ -53,7 +56,7 @@ fn stash_of_a_path_and_into_a_branch() {
     let scene = Scene::new(&world);
     scene.write_all(&edits());
     let rest = with(take(2), edits()[1..].to_vec());
-    scene.after(&["stash", "push", "-q", "--", LARGE]).shows(&rest, " M small.bin");
+    scene.after(&["stash", "push", "-q", "--", LARGE]).shows_though(AS_FOR_A_PIPE, &rest, " M small.bin");
     scene.git(&["checkout", "-q", "--", SMALL]);
     let back = with(take(2), edits()[..1].to_vec());
     scene.after(&["stash", "branch", "again"]).shows_though(NO_SIZE, &back, " M shots/large.bin");

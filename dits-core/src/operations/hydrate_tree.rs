@@ -1,0 +1,243 @@
+//! Hydrating many files of a work tree at once, and telling git's index.
+//!
+//! **For:** the filter once git has closed its pipe, the hooks, and `git dits pull`.
+//!
+//! **May touch:** the stores, for reading; the paths it is given and temporary names beside them; the journals of
+//! the work tree; git's index. Threads, which have ended on return.
+//!
+//! **Must hold:**
+//! - a file that fails takes no other with it;
+//! - what stands at a path and is not the pointer that was to be replaced stays;
+//! - a journal is removed only when nothing of it is left to do.
+//!
+//! **Format:** `docs/formats/hydration-v1.md`.
+
+mod recovery;
+mod workers;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::hydrate::{HydrateError, Watch};
+use crate::hydration_record::{Date, Record, Written};
+use crate::pointer::Pointer;
+use crate::repo::Repository;
+use crate::repo::hydration_journal::{Journal, JournalError};
+use crate::repo::index_stat::{self, FileTime, NotPatched, Restat};
+use crate::repo::work_tree_file::SwapError;
+use crate::repo_path::RepoPath;
+use crate::store::Sources;
+use recovery::Recovery;
+
+/// How long before the index a hydrated file was modified, as its date has it: git is unsure of a file that is not
+/// older than the index by its whole seconds.
+const DATED_BEFORE: Duration = Duration::from_secs(2);
+
+/// A file of the work tree, and what it is to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// Its path from the top of the work tree.
+    pub path: RepoPath,
+    /// Its pointer.
+    pub pointer: Pointer,
+}
+
+/// What is to be done in a work tree.
+#[derive(Debug)]
+pub struct Hydration<'a> {
+    /// The repository of the work tree.
+    pub repository: &'a Repository,
+    /// Where content comes from.
+    pub sources: &'a Sources,
+    /// This process's journal, where it has noted `wanted` already.
+    pub journal: Option<Journal>,
+    /// Pointers to be replaced by their content. Of several for one path the last one counts.
+    pub wanted: Vec<Wanted>,
+    /// Files whose content git wrote itself, from the filter's answers.
+    pub inline: Vec<Wanted>,
+    /// Pointers that stay for want of their content, as the journal says already.
+    pub missing: Vec<Wanted>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Files that have their content now.
+    pub hydrated: Vec<Wanted>,
+    /// Files into which something was saved meanwhile. They were left as they are.
+    pub saved: Vec<RepoPath>,
+    /// Files that are still pointers, and why.
+    pub failed: Vec<Failed>,
+    /// Files that are still pointers because of an interruption.
+    pub stopped: Vec<Wanted>,
+    /// Files that an earlier process left as pointers, and whose content is not here.
+    pub missing: Vec<Wanted>,
+    /// Hydrated files of which git's index could not be told: git may call them modified.
+    pub untold: Vec<Wanted>,
+    /// Why it could not be told.
+    pub not_patched: Option<NotPatched>,
+    /// What else is worth knowing.
+    pub warnings: Vec<String>,
+}
+
+/// A file that could not be hydrated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The file.
+    pub wanted: Wanted,
+    /// Why, on one line.
+    pub reason: String,
+    /// Whether its content could not be read, rather than be written.
+    pub is_media: bool,
+}
+
+/// Why nothing could be done.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// There is no work tree.
+    #[error("a bare repository has no work tree")]
+    Bare,
+    /// What is about to be done cannot be noted.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Why one file could not be hydrated.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    #[error(transparent)]
+    Hydrate(#[from] HydrateError),
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+    #[error(transparent)]
+    Redate(#[from] io::Error),
+}
+
+/// A file that is as it should be, and of which git's index is to be told.
+struct Settled {
+    wanted: Wanted,
+    written: Written,
+}
+
+/// Puts the content of all that is wanted in the place of its pointers, in parallel, and tells git's index.
+///
+/// What processes left that are gone is taken over: cleared up, and hydrated too where its content is here.
+///
+/// # Errors
+///
+/// [`TreeError`] if nothing can be done at all. What happened to each file is in the [`Outcome`].
+pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcome, TreeError> {
+    let Hydration { repository, sources, mut journal, wanted, inline, missing } = hydration;
+    let top = repository.work_tree().ok_or(TreeError::Bare)?;
+    let has_journal = journal.is_some();
+    let mut wanted: BTreeMap<RepoPath, Pointer> =
+        wanted.into_iter().map(|wanted| (wanted.path, wanted.pointer)).collect();
+    let mut outcome = Outcome::default();
+    let recovery = Recovery::run(repository, sources, top, &wanted, &mut outcome);
+    if journal.is_none() && !(wanted.is_empty() && recovery.wanted.is_empty() && outcome.missing.is_empty()) {
+        journal = Some(Journal::create(repository.git_dir())?);
+    }
+    if let Some(journal) = &journal {
+        let own = if has_journal { None } else { Some(&wanted) };
+        note_wanted(journal, own.into_iter().flatten().chain(&recovery.wanted));
+        recovery.note_missing(journal, &outcome.missing);
+    }
+    wanted.extend(recovery.wanted.iter().map(|(path, pointer)| (path.clone(), *pointer)));
+    let index_time = index_stat::modified(&repository.index_file()).unwrap_or_default();
+    let work = workers::Work {
+        top,
+        sources,
+        journal: journal.as_ref(),
+        date: date(index_time),
+        unsure_from: index_time.map(|time| time.seconds),
+        watch,
+    };
+    let mut settled = work.run(wanted, inline, &mut outcome);
+    settled.extend(recovery.settled());
+    tell_index(repository, &settled, &mut outcome);
+    let untold = matches!(&outcome.not_patched, Some(error) if !matches!(error, NotPatched::Refused { .. }));
+    finish(journal, &settled, untold || !missing.is_empty(), &mut outcome);
+    recovery.finish(untold, &mut outcome);
+    Ok(outcome)
+}
+
+fn note_wanted<'a>(journal: &Journal, wanted: impl Iterator<Item = (&'a RepoPath, &'a Pointer)>) {
+    let want = |(path, pointer): (&RepoPath, &Pointer)| Record::Want { pointer: *pointer, path: path.clone() };
+    let records: Vec<Record> = wanted.map(want).collect();
+    // For who comes after a crash; what they do not find noted they find as a pointer.
+    let _ = journal.note(&records);
+}
+
+/// The date of hydrated files.
+fn date(index_time: Option<FileTime>) -> Date {
+    let time = index_time.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        FileTime { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() }
+    });
+    Date { secs: time.seconds.saturating_sub(DATED_BEFORE.as_secs() as i64), nanos: time.nanoseconds }
+}
+
+/// Has git's index know the files.
+fn tell_index(repository: &Repository, settled: &[Settled], outcome: &mut Outcome) {
+    if settled.is_empty() {
+        return;
+    }
+    let restat = |Settled { wanted, written }: &Settled| Restat {
+        path: wanted.path.as_bstr().to_owned(),
+        pointer: wanted.pointer,
+        size: wanted.pointer.size,
+        inode: written.inode,
+        modified: FileTime { seconds: written.date.secs, nanoseconds: written.date.nanos },
+    };
+    let files: Vec<Restat> = settled.iter().map(restat).collect();
+    match index_stat::patch(repository, &files) {
+        // Where there is no index, nothing is compared with it.
+        Ok(_) | Err(NotPatched::Absent { .. }) => {}
+        Err(error) => {
+            outcome.untold = settled.iter().map(|settled| settled.wanted.clone()).collect();
+            // An index that is refused is refused again, and who called finds another way, or none.
+            if !matches!(error, NotPatched::Refused { .. }) {
+                let warning = "git may call hydrated files modified until `git dits pull` tells it of them";
+                outcome.warnings.push(format!("{warning}: {}", reason(&error)));
+            }
+            outcome.not_patched = Some(error);
+        }
+    }
+}
+
+/// Removes the journal if nothing is left to do, else says in it what is done.
+fn finish(journal: Option<Journal>, settled: &[Settled], untold: bool, outcome: &mut Outcome) {
+    let Some(journal) = journal else { return };
+    let is_done = !untold && outcome.failed.is_empty() && outcome.stopped.is_empty() && outcome.missing.is_empty();
+    let finished = match is_done {
+        true => journal.remove(),
+        false => {
+            let fail =
+                |failed: &Failed| Record::Fail { path: failed.wanted.path.clone(), reason: failed.reason.clone() };
+            let mut records: Vec<Record> = outcome.failed.iter().map(fail).collect();
+            records.extend(outcome.saved.iter().map(|path| Record::Done { path: path.clone() }));
+            let left: HashSet<&RepoPath> = outcome.failed.iter().map(|failed| &failed.wanted.path).collect();
+            let done = settled.iter().filter(|settled| !untold && !left.contains(&settled.wanted.path));
+            records.extend(done.map(|settled| Record::Done { path: settled.wanted.path.clone() }));
+            journal.note(&records)
+        }
+    };
+    if let Err(error) = finished {
+        outcome.warnings.push(reason(&error));
+    }
+}
+
+/// An error and its causes, on one line.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

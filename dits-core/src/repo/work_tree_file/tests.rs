@@ -1,0 +1,267 @@
+use super::swap::{swap_in_by, unnamed};
+use super::*;
+use crate::hash::FileHash;
+use crate::hydration_record::TemporaryName;
+use crate::repo::hydration_journal::{Entry, Journal, entries};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const DATE: Date = Date { secs: 1_700_000_000, nanos: 123_456_789 };
+
+/// A work tree, and the journal of a process that hydrates there.
+struct Tree {
+    dir: tempfile::TempDir,
+    journal: Journal,
+}
+
+impl Tree {
+    fn new() -> Tree {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir_all(dir.path().join("tree/a")).expect("made");
+        let journal = Journal::create(&dir.path().join("git")).expect("made");
+        let tree = Tree { dir, journal };
+        fs::write(tree.file(), pointer().to_string()).expect("written");
+        tree
+    }
+
+    fn top(&self) -> PathBuf {
+        self.dir.path().join("tree")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.top().join("a/b.bin")
+    }
+
+    fn swap(&self, write: impl FnOnce(&File) -> Result<(), SwapError>) -> Result<Swapped, SwapError> {
+        self.swap_by(write, |_| Ok(None), &mut |place, temporary| place.exchange(temporary))
+    }
+
+    fn swap_by(
+        &self,
+        write: impl FnOnce(&File) -> Result<(), SwapError>,
+        unnamed: super::swap::Unnamed,
+        exchange: super::swap::Exchange<'_>,
+    ) -> Result<Swapped, SwapError> {
+        let (top, path) = (self.top(), path());
+        let swap = Swap { top: &top, path: &path, pointer: &pointer(), date: DATE, journal: &self.journal };
+        swap_in_by(swap, write, unnamed, exchange)
+    }
+
+    fn entry(&self) -> Entry {
+        let mut all = entries(&self.dir.path().join("git")).expect("read");
+        Entry { pointer: Some(pointer()), ..all.remove(&path()).expect("it was noted") }
+    }
+
+    fn names(&self) -> usize {
+        fs::read_dir(self.top().join("a")).expect("listed").count()
+    }
+}
+
+fn path() -> RepoPath {
+    RepoPath::new("a/b.bin").expect("a path")
+}
+
+fn pointer() -> Pointer {
+    Pointer { oid: FileHash::of(b"content"), size: 7 }
+}
+
+fn failed(source: io::Error) -> SwapError {
+    SwapError::Io { path: PathBuf::new(), kept: None, source }
+}
+
+fn write(mut file: &File) -> Result<(), SwapError> {
+    file.write_all(b"content").map_err(failed)
+}
+
+#[test]
+fn a_pointer_becomes_content_and_keeps_its_mode_and_gets_its_date() {
+    let tree = Tree::new();
+    fs::set_permissions(tree.file(), fs::Permissions::from_mode(0o755)).expect("set");
+    assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Pointer(pointer()));
+    let top = tree.top();
+    let swap = Swap { top: &top, path: &path(), pointer: &pointer(), date: DATE, journal: &tree.journal };
+    let Swapped::Done(written) = swap_in(swap, write).expect("swapped") else { panic!("not swapped") };
+    assert_eq!(fs::read(tree.file()).expect("there"), b"content");
+    let meta = tree.file().metadata().expect("there");
+    assert_eq!(meta.permissions().mode() & 0o777, 0o755);
+    assert_eq!((meta.mtime(), meta.mtime_nsec(), meta.ino()), (DATE.secs, DATE.nanos.into(), written.inode));
+    assert_eq!(tree.names(), 1);
+    assert_eq!(swap_in(swap, write).expect("tried"), Swapped::Left);
+}
+
+#[test]
+fn a_file_system_without_unnamed_files_or_exchanges_is_enough() {
+    let tree = Tree::new();
+    let swapped = tree.swap_by(write, |_| Ok(None), &mut |_, _| Err(Errno::INVAL));
+    assert!(matches!(swapped.expect("swapped"), Swapped::Done(_)));
+    assert_eq!(fs::read(tree.file()).expect("there"), b"content");
+    assert_eq!(tree.names(), 1);
+}
+
+#[test]
+fn what_the_user_saved_meanwhile_stays() {
+    type Save = fn(&Path);
+    let saves: [(&str, Save); 4] = [
+        ("a file", |file| fs::write(file, "saved by the user").expect("written")),
+        ("nothing", |file| fs::remove_file(file).expect("removed")),
+        ("a folder", |file| {
+            fs::remove_file(file).expect("removed");
+            fs::create_dir(file).expect("made");
+        }),
+        ("a link", |file| {
+            fs::remove_file(file).expect("removed");
+            symlink("elsewhere", file).expect("linked");
+        }),
+    ];
+    for (what, save) in saves {
+        // Before the content is complete, and at the last moment.
+        for is_late in [false, true] {
+            let tree = Tree::new();
+            let file = tree.file();
+            let early = |content: &File| {
+                if !is_late {
+                    save(&file);
+                }
+                write(content)
+            };
+            let mut saves_left = u32::from(is_late);
+            let mut exchange = |place: &Place<'_>, temporary: &str| {
+                if std::mem::take(&mut saves_left) > 0 {
+                    save(&file);
+                }
+                place.exchange(temporary)
+            };
+            let swapped = tree.swap_by(early, unnamed, &mut exchange);
+            assert_eq!(swapped.expect("tried"), Swapped::Saved, "{what}, late: {is_late}");
+            let meta = fs::symlink_metadata(&file);
+            match what {
+                "a file" => assert_eq!(fs::read(&file).expect("there"), b"saved by the user"),
+                "nothing" => assert!(meta.is_err()),
+                "a folder" => assert!(meta.expect("there").is_dir()),
+                _ => assert!(meta.expect("there").is_symlink()),
+            }
+            assert_eq!(tree.names(), usize::from(what != "nothing"), "{what}, late: {is_late}");
+        }
+    }
+}
+
+#[test]
+fn what_the_user_saved_is_kept_where_it_cannot_be_put_back() {
+    let tree = Tree::new();
+    let file = tree.file();
+    let mut calls = 0;
+    let mut once = |place: &Place<'_>, temporary: &str| {
+        calls += 1;
+        match calls {
+            1 => {
+                fs::write(&file, "saved by the user").expect("written");
+                place.exchange(temporary)
+            }
+            _ => Err(Errno::IO),
+        }
+    };
+    let error = tree.swap_by(write, |_| Ok(None), &mut once).expect_err("not put back");
+    let SwapError::Io { kept: Some(kept), .. } = &error else { panic!("{error:?}") };
+    assert_eq!(fs::read(kept).expect("there"), b"saved by the user");
+    assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
+    // Whoever takes over the journal puts it back.
+    let recovered = recover(&tree.top(), &path(), &tree.entry()).expect("recovered");
+    assert_eq!(recovered, Recovered::default());
+    assert_eq!(fs::read(&file).expect("there"), b"saved by the user");
+    assert_eq!(tree.names(), 1);
+}
+
+#[test]
+fn a_failed_write_leaves_the_pointer() {
+    for unnamed in [unnamed, |_: &OwnedFd| Ok(None)] {
+        let tree = Tree::new();
+        let full = |_: &File| Err(failed(io::ErrorKind::StorageFull.into()));
+        assert!(tree.swap_by(full, unnamed, &mut |place, temporary| place.exchange(temporary)).is_err());
+        assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Pointer(pointer()));
+        assert_eq!(tree.names(), 1);
+    }
+}
+
+#[test]
+fn no_link_is_followed() {
+    let tree = Tree::new();
+    let outside = tempfile::tempdir().expect("a temporary folder");
+    fs::write(outside.path().join("b.bin"), pointer().to_string()).expect("written");
+    fs::remove_dir_all(tree.top().join("a")).expect("removed");
+    symlink(outside.path(), tree.top().join("a")).expect("linked");
+    assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Absent);
+    assert_eq!(tree.swap(write).expect("tried"), Swapped::Left);
+    assert_eq!(redate(&tree.top(), &path(), &pointer(), DATE, 0).expect("tried"), Redated::Left);
+    assert_eq!(recover(&tree.top(), &path(), &Entry::default()).expect("tried"), Recovered::default());
+    assert_eq!(fs::read(outside.path().join("b.bin")).expect("there"), pointer().to_string().as_bytes());
+}
+
+#[test]
+fn a_file_gets_its_date_only_with_the_content_behind_it() {
+    let tree = Tree::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later").as_secs() as i64;
+    let redated = |unsure_from| redate(&tree.top(), &path(), &pointer(), DATE, unsure_from).expect("tried");
+    let modified = || tree.file().metadata().expect("there").modified().expect("known");
+    assert_eq!(redated(0), Redated::Left, "a pointer is not the content");
+    fs::write(tree.file(), b"CONTENT").expect("written");
+    let saved = modified();
+    assert_eq!(redated(0), Redated::Left);
+    assert_eq!(modified(), saved, "what the user saved keeps its time");
+    fs::write(tree.file(), b"content").expect("written");
+    assert_eq!(redated(now + 60), Redated::NotNeeded);
+    assert!(modified() >= saved);
+    let Redated::Done(written) = redated(0) else { panic!("it is the content") };
+    assert_eq!(written.date, DATE);
+    assert_eq!(modified(), UNIX_EPOCH + Duration::new(DATE.secs as u64, DATE.nanos));
+}
+
+#[test]
+fn what_a_dead_process_left_is_cleared_up() {
+    let temporary = TemporaryName::new(7);
+    let aside = |tree: &Tree| tree.file().with_file_name(temporary.as_str());
+    let written_at = |file: &Path| {
+        let file = File::open(file).expect("there");
+        set_date(&file, DATE).expect("set");
+        Some(written_of(&rustix::fs::fstat(&file).expect("known")))
+    };
+    let recovered = |tree: &Tree, written| {
+        let entry = Entry { pointer: Some(pointer()), writes: vec![(temporary.clone(), written)], reason: None };
+        recover(&tree.top(), &path(), &entry).expect("recovered")
+    };
+
+    // Named, not yet complete.
+    let tree = Tree::new();
+    fs::write(aside(&tree), "cont").expect("written");
+    assert!(recovered(&tree, None).is_pointer);
+    assert_eq!(tree.names(), 1);
+
+    // Complete, not yet exchanged.
+    let tree = Tree::new();
+    fs::write(aside(&tree), "content").expect("written");
+    let written = written_at(&aside(&tree));
+    let found = recovered(&tree, written);
+    assert!(found.is_pointer && found.in_place.is_none());
+    assert_eq!(tree.names(), 1);
+
+    // Exchanged.
+    let tree = Tree::new();
+    fs::write(tree.file(), "content").expect("written");
+    fs::write(aside(&tree), pointer().to_string()).expect("written");
+    let written = written_at(&tree.file());
+    assert_eq!(recovered(&tree, written), Recovered { in_place: written, ..Recovered::default() });
+    assert_eq!(tree.names(), 1);
+
+    // The same date and inode, but not the bytes.
+    fs::write(tree.file(), "CONTENT").expect("written");
+    let written = written_at(&tree.file());
+    assert_eq!(recovered(&tree, written), Recovered::default());
+
+    // What is under the name is neither, and neither is what is in the place.
+    fs::write(aside(&tree), "saved by the user").expect("written");
+    let other = written.map(|written| Written { inode: written.inode + 1, ..written });
+    assert_eq!(recovered(&tree, other).kept, [aside(&tree)]);
+    assert_eq!(fs::read(aside(&tree)).expect("there"), b"saved by the user");
+}
