@@ -56,7 +56,8 @@ pub struct Restat {
     pub modified: FileTime,
 }
 
-/// An index that was left as it is. That costs git a question to the filter for each file, and nothing else.
+/// An index that was left as it is. Git then calls a file modified whose size is not the one it knows, until the
+/// file is added or the index is patched, and asks the filter about any other.
 #[derive(Debug, thiserror::Error)]
 pub enum NotPatched {
     /// There is no index, or no work tree.

@@ -41,8 +41,9 @@ impl Patched {
         })?;
         // For an index of many files each takes tens of milliseconds.
         let (stats, checksum) = std::thread::scope(|scope| {
-            let checking = scope.spawn(|| Checksum::of(&bytes, target.format));
-            (stats_of(&bytes, target, files), checking.join().unwrap_or(Checksum::Wrong))
+            let checking = (!files.is_empty()).then(|| scope.spawn(|| Checksum::of(&bytes, target.format)));
+            let stats = stats_of(&bytes, target, files);
+            (stats, checking.and_then(|checking| checking.join().ok()).unwrap_or(Checksum::Wrong))
         });
         let stats = stats.map_err(refused)?;
         let mut patched = Patched { bytes, entries: stats.len(), is_new: false, file, stat };
