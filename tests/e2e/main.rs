@@ -19,6 +19,7 @@ mod failed_sync;
 mod full_disk;
 mod hostile;
 mod hostile_client;
+mod index_patch;
 mod interrupt;
 
 mod every_command;

@@ -35,6 +35,16 @@ impl SmallDisk {
         assert!(done.expect("mount can be started").success());
     }
 
+    /// Lets nobody write there any more.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn only_read(&self) {
+        let done = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.dir).status();
+        assert!(done.expect("mount can be started").success());
+    }
+
     /// Where it is mounted.
     pub fn dir(&self) -> &Path {
         &self.dir
