@@ -12,6 +12,7 @@
 
 pub mod attributes;
 pub mod config;
+pub mod dehydrated_file;
 pub mod environment;
 pub mod fetch_patterns;
 pub mod git_config;

@@ -78,11 +78,7 @@ impl From<Pointer> for Side {
 
 /// Media that differs between `HEAD` and the index.
 pub fn staged(git: &GitProgram, top: &Path) -> Result<Vec<Change>, Failure> {
-    let head = match git.ask(["rev-parse", "--verify", "--quiet", "HEAD"])? {
-        Some(_) => "HEAD".to_owned(),
-        // An unborn branch is compared with the empty tree, whose name depends on the hash in use.
-        None => git::filter(git, &["hash-object", "-t", "tree", "--stdin"], b"")?.trim().to_str_lossy().into_owned(),
-    };
+    let head = head_or_empty(git)?;
     let raw = git.capture(["diff-index", "--cached", "--raw", "-z", "--no-renames", "--no-abbrev", &head])?;
     let raw = media_only(git, top, RawChange::parse_all(&raw))?;
     let before = pointers_of(git, raw.iter().map(|change| &change.before))?;
@@ -94,6 +90,15 @@ pub fn staged(git: &GitProgram, top: &Path) -> Result<Vec<Change>, Failure> {
         after: after.map(Side::from),
     });
     Ok(changes.collect())
+}
+
+/// What a commit is compared with: `HEAD`, or the empty tree on a branch without a commit. Its name depends on
+/// the hash in use.
+pub fn head_or_empty(git: &GitProgram) -> Result<String, Failure> {
+    Ok(match git.ask(["rev-parse", "--verify", "--quiet", "HEAD"])? {
+        Some(_) => "HEAD".to_owned(),
+        None => git::filter(git, &["hash-object", "-t", "tree", "--stdin"], b"")?.trim().to_str_lossy().into_owned(),
+    })
 }
 
 /// Media whose file in the work tree is neither what the index holds nor its pointer.
@@ -135,15 +140,20 @@ fn changed_content(path: &Path, pointer: Option<Pointer>) -> Result<Option<Side>
 }
 
 /// One record of `git diff-… --raw -z`.
-struct RawChange {
-    kind: Kind,
-    before: BString,
-    after: BString,
-    path: BString,
+pub struct RawChange {
+    /// What happened.
+    pub kind: Kind,
+    /// The blob that was; zero for none.
+    pub before: BString,
+    /// The blob that is; zero for none, and for a file of the work tree.
+    pub after: BString,
+    /// The path from the top of the work tree.
+    pub path: BString,
 }
 
 impl RawChange {
-    fn parse_all(raw: &[u8]) -> Vec<RawChange> {
+    /// Reads all of them.
+    pub fn parse_all(raw: &[u8]) -> Vec<RawChange> {
         let fields: Vec<_> = raw.split_str("\0").collect();
         fields.chunks_exact(2).filter_map(|pair| RawChange::parse(pair[0], pair[1])).collect()
     }
@@ -162,19 +172,20 @@ impl RawChange {
     }
 }
 
-fn media_only(git: &GitProgram, top: &Path, raw: Vec<RawChange>) -> Result<Vec<RawChange>, GitError> {
+/// Those of them that the attributes in the work tree mark as media.
+pub fn media_only(git: &GitProgram, top: &Path, raw: Vec<RawChange>) -> Result<Vec<RawChange>, GitError> {
     let paths: Vec<_> = raw.iter().map(|change| change.path.clone()).collect();
     let filters = media_files::attribute(&git.clone().in_dir(top), "filter", &paths)?;
     Ok(raw.into_iter().zip(filters).filter(|(_, filter)| filter == "dits").map(|(change, _)| change).collect())
 }
 
 /// The pointers of blobs of which some are the zero name: a side that is not there.
-fn pointers_of<'a>(
+pub fn pointers_of<'a>(
     git: &GitProgram,
     blobs: impl Iterator<Item = &'a BString>,
 ) -> Result<Vec<Option<Pointer>>, GitError> {
     let blobs: Vec<&BStr> = blobs.map(|blob| blob.as_bstr()).collect();
-    let is_there = |blob: &BStr| !blob.iter().all(|digit| *digit == b'0');
+    let is_there = |blob: &BStr| !git::is_zero_id(blob);
     let there: Vec<BString> = blobs.iter().filter(|blob| is_there(blob)).map(|blob| (*blob).into()).collect();
     let mut pointers = pointers::of_blobs(git, &there)?.into_iter();
     Ok(blobs.into_iter().map(|blob| if is_there(blob) { pointers.next().flatten() } else { None }).collect())

@@ -7,6 +7,9 @@
 //! **Must hold:** verbs and flags are those of `git lfs` where the meaning is the same.
 
 mod auth;
+mod checkout;
+mod dehydrate;
+mod diff;
 mod env;
 mod fetch;
 mod hook;
@@ -15,9 +18,10 @@ mod install;
 mod ls_files;
 mod pull;
 mod push;
+mod resolve;
 mod roundtrip;
 mod status;
-mod track;
+pub mod track;
 mod uninstall;
 mod untrack;
 
@@ -44,10 +48,14 @@ enum Verb {
     LsFiles(ls_files::Args),
     Env(env::Args),
     Pull(pull::Args),
+    Checkout(checkout::Args),
+    Dehydrate(dehydrate::Args),
     Fetch(fetch::Args),
     Push(push::Args),
+    Resolve(resolve::Args),
     Roundtrip(roundtrip::Args),
     Inspect(inspect::Args),
+    Diff(diff::Args),
     Auth(auth::Args),
     Hook(hook::Args),
 }
@@ -64,10 +72,14 @@ impl Command {
             Verb::LsFiles(args) => ls_files::run(&args),
             Verb::Env(args) => env::run(&args),
             Verb::Pull(args) => pull::run(&args),
+            Verb::Checkout(args) => checkout::run(&args),
+            Verb::Dehydrate(args) => dehydrate::run(&args),
             Verb::Fetch(args) => fetch::run(&args),
             Verb::Push(args) => push::run(&args),
+            Verb::Resolve(args) => resolve::run(&args),
             Verb::Roundtrip(args) => roundtrip::run(&args),
             Verb::Inspect(args) => inspect::run(&args),
+            Verb::Diff(args) => diff::run(&args),
             Verb::Auth(args) => auth::run(&args),
             Verb::Hook(args) => hook::run(args),
         }

@@ -38,6 +38,11 @@ impl GitVersion {
     }
 }
 
+/// Whether an object id, in hex, stands for nothing.
+pub fn is_zero_id(id: &[u8]) -> bool {
+    id.iter().all(|digit| *digit == b'0')
+}
+
 /// Asks git for one path; only the line end is taken off.
 pub fn path(git: &GitProgram, args: &[&str]) -> Result<PathBuf, GitError> {
     let text = git.capture(args)?;

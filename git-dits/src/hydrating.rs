@@ -222,7 +222,7 @@ fn tell(outcome: &Outcome) {
 /// Their length is not the one git remembers, which a mere refresh takes for a change without
 /// asking the filter; naming the paths makes git clean them, to the very pointer it has. Those whose
 /// entry names something else stay out of it: they would be staged.
-fn refresh_index(here: &Here, repository: &Repository, files: &[Wanted]) -> Result<(), Failure> {
+pub fn refresh_index(here: &Here, repository: &Repository, files: &[Wanted]) -> Result<(), Failure> {
     let Some(top) = repository.work_tree() else { return Ok(()) };
     let hydrated: HashSet<(&BStr, Pointer)> = files.iter().map(|file| (file.path.as_bstr(), file.pointer)).collect();
     let media = pointers::of_index(&here.git.clone().in_dir(top), repository, &[])?;

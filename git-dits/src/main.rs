@@ -10,6 +10,7 @@
 mod attributes_file;
 mod changes;
 mod commands;
+mod conflicts;
 mod filter_config;
 mod git;
 mod here;

@@ -13,7 +13,9 @@ use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::git_program::{GitError, GitProgram};
 
+use crate::commands::track::BStringArg;
 use crate::git;
+use crate::here::Here;
 use crate::media_files::{self, IndexEntry};
 use crate::report::Failure;
 
@@ -32,6 +34,21 @@ pub fn of_index(git: &GitProgram, repository: &Repository, pathspecs: &[BString]
     let entries = media_files::index_entries(git, pathspecs)?;
     let media = media_files::media_of(git, top, entries)?;
     with_pointers(git, media).map_err(Failure::from)
+}
+
+/// The media of the index that git's pathspecs choose, from the current directory on; all of it without any.
+pub fn of_pathspecs(here: &Here, repository: &Repository, pathspecs: &[BStringArg]) -> Result<Vec<MediaFile>, Failure> {
+    let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
+    let pathspecs: Vec<BString> = pathspecs.iter().map(|pathspec| pathspec.0.clone()).collect();
+    if pathspecs.is_empty() {
+        return of_index(&here.git.clone().in_dir(top), repository, &[]);
+    }
+    let media = of_index(&here.git, repository, &pathspecs)?;
+    match media.is_empty() {
+        true => Err(Failure::new(format!("there is no media at {}", bstr::join(" ", &pathspecs).as_bstr()))
+            .hint("list what there is: `git dits ls-files`")),
+        false => Ok(media),
+    }
 }
 
 /// The media of a revision, by the attributes in that revision.
@@ -79,7 +96,8 @@ pub fn of_blobs(git: &GitProgram, blobs: &[BString]) -> Result<Vec<Option<Pointe
     Ok(short.into_iter().map(|is_short| if is_short { next() } else { None }).collect())
 }
 
-fn lines<'a>(blobs: impl Iterator<Item = &'a BString>) -> Vec<u8> {
+/// One name a line, as git reads them.
+pub fn lines<'a>(blobs: impl Iterator<Item = &'a BString>) -> Vec<u8> {
     let mut text = Vec::new();
     for blob in blobs {
         text.extend_from_slice(blob);

@@ -1,6 +1,6 @@
 //! Which media of the branch the remote is not known to hold.
 //!
-//! **For:** `git dits status`.
+//! **For:** `git dits status`, and `dehydrate`, which asks what a server has.
 //!
 //! **May touch:** nothing; it reads the repository and its receipts.
 //!
@@ -73,6 +73,30 @@ fn push_remote(repository: &Repository, branch: Option<&str>) -> Option<String> 
     }
 }
 
+/// Those of `pointers` that a server of this repository has said it holds.
+pub fn proven(repository: &Repository, settings: &Settings, pointers: &[Pointer]) -> Result<HashSet<Pointer>, Failure> {
+    let mut addresses: Vec<RemoteUrl> = repository.dits_remotes().into_iter().map(|(_, address)| address).collect();
+    addresses.extend(address_elsewhere(repository, settings)?);
+    Ok(addresses.iter().flat_map(|address| receipts_of(repository, address, pointers)).collect())
+}
+
+/// Where media goes whose text is on another host.
+fn address_elsewhere(repository: &Repository, settings: &Settings) -> Result<Option<RemoteUrl>, Failure> {
+    Ok(match decide_url(settings, &Committed::read(repository)?) {
+        UrlDecision::Use(address) | UrlDecision::Changed { confirmed: address, .. } => Some(address),
+        UrlDecision::Unconfirmed { .. } | UrlDecision::None => None,
+    })
+}
+
+fn receipts_of(repository: &Repository, address: &RemoteUrl, pointers: &[Pointer]) -> HashSet<Pointer> {
+    if !matches!(address, RemoteUrl::Server { .. }) {
+        return HashSet::new();
+    }
+    // Receipts that cannot be read say nothing, and nothing is lost by that.
+    let receipts = Receipts::of_address(&repository.common_dir().join(DIR), address).ok().flatten();
+    receipts.and_then(|receipts| receipts.known(pointers).ok()).unwrap_or_default()
+}
+
 /// Leaves out what the server said it holds.
 fn leave_out_receipts(
     repository: &Repository,
@@ -83,16 +107,11 @@ fn leave_out_receipts(
     let own = repository.dits_remotes().into_iter().find(|(name, _)| name == remote);
     let address = match own {
         Some((_, address)) => Some(address),
-        None => match decide_url(settings, &Committed::read(repository)?) {
-            UrlDecision::Use(address) | UrlDecision::Changed { confirmed: address, .. } => Some(address),
-            UrlDecision::Unconfirmed { .. } | UrlDecision::None => None,
-        },
+        None => address_elsewhere(repository, settings)?,
     };
-    let Some(address @ RemoteUrl::Server { .. }) = address else { return Ok(()) };
+    let Some(address) = address else { return Ok(()) };
     let pointers: Vec<_> = files.iter().map(|found| found.pointer).collect();
-    // Receipts that cannot be read say nothing, and nothing is lost by that.
-    let receipts = Receipts::of_address(&repository.common_dir().join(DIR), &address).ok().flatten();
-    let known = receipts.and_then(|receipts| receipts.known(&pointers).ok()).unwrap_or_default();
+    let known = receipts_of(repository, &address, &pointers);
     files.retain(|found| !known.contains(&found.pointer));
     Ok(())
 }

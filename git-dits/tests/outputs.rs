@@ -144,3 +144,46 @@ fn env() {
     said.run("env --json");
     said.is("env.txt");
 }
+
+#[test]
+fn what_is_in_the_work_tree() {
+    let world = World::new();
+    let repo = world.repo("film");
+    for (seed, path) in [(1, "a.mov"), (2, "b.mov")] {
+        repo.write(path, noise(seed, if seed == 1 { 300_000 } else { 400_000 }));
+    }
+    repo.commit("takes");
+    let mut said = Transcript::new(&repo);
+    said.run("dehydrate a.mov");
+    repo.write("b.mov", noise(4, 600_000));
+    for args in ["dehydrate --json .", "checkout", "checkout --json", "diff", "diff --json"] {
+        said.run(args);
+    }
+    std::fs::remove_dir_all(repo.store()).expect("it is ours");
+    repo.write("a.mov", repo.blob("HEAD:a.mov"));
+    said.run("checkout --json");
+    said.is("work-tree.txt");
+}
+
+#[test]
+fn resolve() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    repo.write("a.mov", noise(1, 300_000));
+    repo.write("b.mov", noise(1, 300_000));
+    let side = repo.commit("their cut");
+    repo.git(&["checkout", "-q", "main"]).ok();
+    repo.write("a.mov", noise(2, 400_000));
+    repo.write("b.mov", noise(2, 400_000));
+    repo.commit("our cut");
+    repo.git(&["merge", "-q", "side"]).breaks();
+    let mut said = Transcript::new(&repo);
+    said.name(repo.head()[..7].to_owned(), "HEAD-SHORT");
+    said.name(side.clone(), "SIDE-COMMIT");
+    said.name(side[..7].to_owned(), "SIDE-SHORT");
+    for args in ["resolve --both a.mov", "resolve --json --theirs b.mov", "resolve --ours a.mov"] {
+        said.run(args);
+    }
+    said.is("resolve.txt");
+}

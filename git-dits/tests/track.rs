@@ -1,4 +1,4 @@
-//! `git dits track`, `untrack` and `env`, with real git.
+//! `git dits track` and `untrack`, with real git.
 
 mod support;
 
@@ -82,30 +82,33 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn env_names_the_problems_it_finds() {
-    let world = World::without_dits();
-    let repo = empty_repo(&world);
-    let facts =
-        || -> serde_json::Value { serde_json::from_str(&repo.git(&["dits", "env", "--json"]).ok()).expect("JSON") };
-    let problems = facts()["problems"].to_string();
-    assert!(problems.contains("filter.dits.process is not set"), "{problems}");
-    world.git(&["dits", "install"]).ok();
-    repo.git(&["remote", "add", "origin", "https://ann:secret@forge/film.git"]).ok();
-    repo.write(".ditsconfig", "[dits]\n\turl = dits://studio/film\n");
-    let facts = facts();
-    assert_eq!(facts["repository"]["remotes"][0]["url"], "https://forge/film.git");
-    let problems = facts["problems"].to_string();
-    assert!(problems.contains("git config dits.url dits://studio/film"), "{problems}");
-}
-
-#[test]
-fn a_missing_hook_is_named_and_install_puts_it_back() {
+fn large_binaries_are_tracked_by_extension_and_text_is_not() {
     let world = World::new();
-    let repo = world.repo("film");
-    let problems = || repo.git(&["dits", "env"]).ok().lines().filter(|line| line.starts_with("problem")).count();
-    assert_eq!(problems(), 0);
-    std::fs::remove_file(repo.dir().join(".git/hooks/pre-push")).expect("track put it there");
-    assert_eq!(problems(), 1);
-    repo.git(&["dits", "install"]).ok();
-    assert_eq!(problems(), 0);
+    let repo = empty_repo(&world);
+    let large = vec![0; 3 << 20];
+    for path in ["a.PSD", "deep/b.psd", "take 1", "data.raw", ".gitmodules.big", "ignored.tmp", "deep/-x"] {
+        repo.write(path, &large);
+    }
+    repo.write("small.dat", vec![0; 100]);
+    repo.write("notes.raw", "text with that extension");
+    repo.write("log.txt", "line\n".repeat(1 << 20));
+    repo.write(".gitignore", "*.tmp\n");
+    let done = repo.git(&["dits", "track", "--above", "2M", "--dry-run"]);
+    let would = "would track *.[pP][sS][dD]\nwould track /data.raw\nwould track /deep/-x\nwould track /take 1";
+    assert_eq!(done.ok(), would);
+    assert_eq!(
+        done.err(),
+        "*.[pP][sS][dD]: 2 of them, 6.0 MiB\ndata.raw: 3.0 MiB\ndeep/-x: 3.0 MiB\ntake 1: 3.0 MiB\n\
+         log.txt is large and stays with git, being text\n"
+    );
+    assert!(!repo.dir().join(".gitattributes").exists());
+    repo.git(&["dits", "track", "--above", "2M"]).ok();
+    for (path, filter) in
+        [("deep/b.psd", "dits"), ("take 1", "dits"), ("notes.raw", "unspecified"), ("log.txt", "unspecified")]
+    {
+        assert!(repo.git(&["check-attr", "filter", "--", path]).ok().ends_with(&format!(": {filter}")), "{path}");
+    }
+    let again = repo.git(&["dits", "track", "--above", "2M"]);
+    assert!(again.ok().is_empty() && again.err().contains("no binary file here is that large"), "{}", again.story());
+    assert_eq!(repo.git(&["dits", "track", "--above", "heavy"]).status.code(), Some(2));
 }

@@ -7,8 +7,8 @@
 //! **Must hold:** nothing is fetched, and no file, however odd, makes it fail or hang.
 
 mod facts;
-mod structure;
-mod subject;
+pub mod structure;
+pub mod subject;
 
 use crate::here::Here;
 use crate::out::Out;

@@ -7,6 +7,8 @@
 //!
 //! **Must hold:** files that Git itself reads (`.gitignore` and the like) are never media.
 
+mod above;
+
 use std::fs::File;
 use std::time::SystemTime;
 
@@ -21,6 +23,8 @@ use crate::out::Out;
 use crate::presets::Preset;
 use crate::programs::Programs;
 use crate::report::{self, EXIT_STATUSES, Failure};
+use crate::sizes;
+use above::Found;
 
 /// Say which files are media; without patterns, list those that are tracked
 #[derive(clap::Args)]
@@ -31,6 +35,9 @@ pub struct Args {
     /// Track the media extensions of a trade
     #[arg(long, value_enum)]
     preset: Vec<Preset>,
+    /// Track the binary files of this size and more that are here, by extension where they have one (10m, 1.5 GiB)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    above: Option<u64>,
     /// Files of these patterns are edited by one person at a time
     #[arg(long, short = 'l', conflicts_with = "not_lockable")]
     lockable: bool,
@@ -56,6 +63,10 @@ impl From<std::ffi::OsString> for BStringArg {
     fn from(arg: std::ffi::OsString) -> BStringArg {
         BStringArg(Vec::from_os_string(arg).unwrap_or_else(|arg| arg.to_string_lossy().into_owned().into()).into())
     }
+}
+
+fn size(text: &str) -> Result<u64, &'static str> {
+    sizes::parse(text).ok_or("a size is a number of bytes, or one with K, M or G behind it")
 }
 
 #[derive(Serialize)]
@@ -86,9 +97,26 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map(|pattern| if args.filename { literal(pattern.0.as_bstr()) } else { checked(pattern.0.as_bstr()) })
         .collect::<Result<Vec<BString>, Failure>>()?;
     patterns.extend(args.preset.iter().flat_map(|preset| preset.patterns()).map(BString::from));
-    match patterns.is_empty() {
+    if let Some(len_min) = args.above {
+        here.repository()?;
+        let found = above::find(&here, len_min)?;
+        tell(&found);
+        patterns.extend(found.patterns);
+    }
+    match patterns.is_empty() && args.above.is_none() {
         true => list(&here, args.json),
         false => track(&here, args, &patterns),
+    }
+}
+
+fn tell(found: &Found) {
+    found.reasons.iter().for_each(|reason| report::say(reason));
+    if let Some(first) = found.texts.first() {
+        let more = if found.texts.len() > 1 { ", and others like it," } else { "" };
+        report::say(&format!("{first}{more} is large and stays with git, being text"));
+    }
+    if found.patterns.is_empty() {
+        report::say("no binary file here is that large and not tracked");
     }
 }
 

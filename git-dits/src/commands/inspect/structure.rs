@@ -19,27 +19,33 @@ use crate::sizes::Bytes;
 /// The structure of a container.
 #[derive(Serialize)]
 pub struct Structure {
-    atoms: Vec<Atom>,
+    /// The outermost atoms.
+    pub atoms: Vec<Atom>,
     /// From here on the file is no container.
     junk_from: Option<u64>,
     /// There are more atoms than are listed.
     truncated: bool,
-    duration_ms: Option<u64>,
-    tracks: Vec<Track>,
+    /// How long it plays.
+    pub duration_ms: Option<u64>,
+    /// Its tracks.
+    pub tracks: Vec<Track>,
 }
 
+/// An atom.
 #[derive(Serialize)]
-struct Atom {
+pub struct Atom {
+    /// Its type.
     #[serde(rename = "type")]
-    atom_type: String,
+    pub atom_type: String,
     offset: u64,
     size: u64,
     cut_short: bool,
     children: Vec<Atom>,
 }
 
-#[derive(Serialize)]
-struct Track {
+/// A track.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Track {
     id: u32,
     /// `video`, `audio`, `subtitle`, or the container's own word.
     kind: String,
@@ -152,7 +158,8 @@ impl Structure {
 }
 
 impl Track {
-    fn line(&self) -> String {
+    /// The track as one line for people.
+    pub fn line(&self) -> String {
         let mut line = format!("track {}   {} {}", self.id, self.kind, self.format);
         line.extend(self.codec.iter().map(|codec| format!(" ({codec})")));
         if let (Some(width), Some(height)) = (self.width, self.height) {
@@ -175,6 +182,7 @@ impl Atom {
     }
 }
 
-fn seconds(milliseconds: u64) -> String {
+/// A duration as people read it.
+pub fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
 }

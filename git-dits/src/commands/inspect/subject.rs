@@ -90,7 +90,13 @@ impl Subject {
         Ok(outline.map(|outline| Subject { sources, outline, place, _dir: None }))
     }
 
-    fn of_file(here: &Here, path: PathBuf) -> Result<Subject, Failure> {
+    /// The file with this content, if its manifest is here.
+    pub fn of_oid(here: &Here, oid: FileHash) -> Result<Option<Subject>, Failure> {
+        Subject::stored(here, oid, Place::Oid)
+    }
+
+    /// A file of the work tree, or beside it.
+    pub fn of_file(here: &Here, path: PathBuf) -> Result<Subject, Failure> {
         let failed = |error: std::io::Error| Failure::new(format!("cannot read {}", path.display())).because(&error);
         let mut file = File::open(&path).map_err(failed)?;
         let mut start = Vec::new();

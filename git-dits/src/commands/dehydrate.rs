@@ -1,0 +1,199 @@
+//! `git dits dehydrate`: pointers in the place of content, to free disk space.
+//!
+//! **For:** files that are not worked on for now; `git dits pull` or `checkout` bring them back.
+//!
+//! **May touch:** files of the work tree that hold exactly what git's index names; git's index for those files.
+//!
+//! **Must hold:** content goes only if it can be had again: a server has proven that it holds it, or it was
+//! read from the store, whole and right, a moment ago.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use bstr::ByteSlice;
+use dits_core::operations::hydrate::{self, HydrateError};
+use dits_core::operations::hydrate_tree::Wanted;
+use dits_core::operations::needed_media::counted;
+use dits_core::pointer::Pointer;
+use dits_core::repo::Repository;
+use dits_core::repo::dehydrated_file::{Dehydrated, dehydrate};
+use dits_core::repo::index_stat::{self, FileTime, Restat};
+use dits_core::repo::stores;
+use dits_core::repo::work_tree_file::{self, State};
+use dits_core::repo_path::RepoPath;
+use dits_core::store::Sources;
+use serde::Serialize;
+
+use super::track::BStringArg;
+use crate::here::Here;
+use crate::hydrating;
+use crate::interruption::{INTERRUPTED, Interruption};
+use crate::out::Out;
+use crate::pointers::{self, MediaFile};
+use crate::progress::Progress;
+use crate::report::{self, EXIT_STATUSES, Failure};
+use crate::sizes::Bytes;
+use crate::unpushed;
+
+/// How long before git's index a pointer was modified, as its date has it: git is unsure of a file that is not
+/// older than the index by whole seconds.
+const DATED_BEFORE_SECS: i64 = 2;
+
+/// Put pointers in the place of content, to free disk space; `git dits pull` brings the content back
+#[derive(clap::Args)]
+#[command(after_help = EXIT_STATUSES)]
+pub struct Args {
+    /// The files, as git's pathspecs
+    #[arg(required = true)]
+    pathspecs: Vec<BStringArg>,
+    /// Print the facts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    dehydrated: Vec<String>,
+    freed_bytes: u64,
+    left: Vec<Left>,
+}
+
+#[derive(Serialize)]
+struct Left {
+    path: String,
+    reason: String,
+}
+
+/// What has been done so far.
+#[derive(Default)]
+struct Done {
+    restats: Vec<Restat>,
+    freed_bytes: u64,
+    left: Vec<Left>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let here = Here::find()?;
+    let repository = here.repository()?;
+    let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
+    let settings = repository.settings()?;
+    let mut files = Vec::new();
+    for file in pointers::of_pathspecs(&here, &repository, &args.pathspecs)? {
+        if work_tree_file::state(top, file.entry.path.as_bstr())? == State::Content {
+            files.push(file);
+        }
+    }
+    let pointers: Vec<Pointer> = files.iter().filter_map(|file| file.pointer).collect();
+    let proven = unpushed::proven(&repository, &settings, &pointers)?;
+    let sources = stores::open_sources(&repository, &settings)?;
+    let mut done = Done::default();
+    let outcome = dehydrate_all(&repository, &sources, &files, &proven, &mut done);
+    // Also where one of them failed: git's index is told of those before it.
+    tell_index(&here, &repository, &done.restats)?;
+    outcome?;
+    report(&done, args.json)
+}
+
+fn dehydrate_all(
+    repository: &Repository,
+    sources: &Sources,
+    files: &[MediaFile],
+    proven: &HashSet<Pointer>,
+    done: &mut Done,
+) -> Result<(), Failure> {
+    let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
+    let index = repository.index_file();
+    let index_time = index_stat::modified(&index)
+        .map_err(|error| Failure::new(format!("cannot read {}", index.display())).because(&error))?;
+    let index_time = index_time.unwrap_or(FileTime { seconds: 0, nanoseconds: 0 });
+    let date = FileTime { seconds: index_time.seconds.saturating_sub(DATED_BEFORE_SECS), ..index_time };
+    let total = files.iter().filter_map(|file| file.pointer).map(|pointer| pointer.size).sum();
+    let mut progress = Progress::of_bytes("dehydrating", total);
+    let interruption =
+        Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))?;
+    for file in files {
+        if interruption.was_asked() {
+            report::say("error: interrupted; the files before are dehydrated");
+            return Err(Failure::told(INTERRUPTED));
+        }
+        let path = file.entry.path.as_bstr();
+        let mut leave = |reason: String| done.left.push(Left { path: path.to_string(), reason });
+        let Some(pointer) = file.pointer else {
+            leave("Git holds it as plain content".to_owned());
+            continue;
+        };
+        if !proven.contains(&pointer)
+            && let Err(error) = hydrate::write_to(sources, &pointer, &mut Nowhere)
+        {
+            leave(no_other_copy(&error));
+            continue;
+        }
+        match dehydrate(top, path, &pointer, date, &mut |count| progress.advance(count))? {
+            Dehydrated::Done { inode, modified } => {
+                done.freed_bytes += pointer.size;
+                let (path, size) = (file.entry.path.clone(), pointer.to_string().len() as u64);
+                done.restats.push(Restat { path, pointer, size, inode, modified });
+            }
+            Dehydrated::Modified => leave("it is not what git's index names".to_owned()),
+            Dehydrated::Absent => leave("it is gone".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// Where content goes that is only to be proven.
+struct Nowhere;
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn no_other_copy(error: &HydrateError) -> String {
+    match error {
+        HydrateError::NoManifest { .. } => "no other copy of it is known".to_owned(),
+        error => format!("no other copy of it is known: {error}"),
+    }
+}
+
+/// Lets git see that these files are what its index says.
+fn tell_index(here: &Here, repository: &Repository, restats: &[Restat]) -> Result<(), Failure> {
+    match index_stat::patch(repository, restats) {
+        Ok(count) if count == restats.len() => Ok(()),
+        // One in two files, for example: git is to look itself.
+        _ => {
+            let wanted = |restat: &Restat| {
+                Some(Wanted { path: RepoPath::new(restat.path.clone()).ok()?, pointer: restat.pointer })
+            };
+            hydrating::refresh_index(here, repository, &restats.iter().filter_map(wanted).collect::<Vec<_>>())
+        }
+    }
+}
+
+fn report(done: &Done, as_json: bool) -> Result<(), Failure> {
+    let mut out = Out::lock();
+    if as_json {
+        let dehydrated = done.restats.iter().map(|restat| restat.path.to_string()).collect();
+        let left = done.left.iter().map(|left| Left { path: left.path.clone(), reason: left.reason.clone() });
+        out.json(&Facts { dehydrated, freed_bytes: done.freed_bytes, left: left.collect() })?;
+    } else {
+        let (count, bytes) = (counted(done.restats.len()), Bytes(done.freed_bytes));
+        out.line(format_args!("{count} dehydrated ({bytes} freed)"))?;
+    }
+    out.finish()?;
+    if !done.restats.is_empty() && !as_json {
+        report::hint("`git dits pull` brings content back, and so does a checkout that changes the file");
+    }
+    match done.left.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(format!("{} kept as they are", counted(done.left.len())))
+            .caused_by_each(done.left.iter().map(|left| format!("{}: {}", left.path, left.reason)))
+            .hint("commit what was changed; `git dits push --all REMOTE` sends what the remote lacks, and learns what it holds")),
+    }
+}

@@ -1,0 +1,253 @@
+//! `git dits resolve`: one side of a conflict on media, or both, beside each other.
+//!
+//! **For:** files that nobody can merge.
+//!
+//! **May touch:** git's index and the work tree at these paths, through git.
+//!
+//! **Must hold:**
+//! - the content is exactly that of the side: nothing is read from the work tree and stored;
+//! - whose side is whose is said by commit;
+//! - with `--both`, no file that is there is overwritten.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::Stdio;
+
+use bstr::{BStr, BString, ByteSlice};
+use dits_core::repo::Repository;
+use serde::Serialize;
+
+use super::track::BStringArg;
+use crate::conflicts::{self, Blob, Conflict, Sides};
+use crate::filter_config;
+use crate::git;
+use crate::here::Here;
+use crate::media_files;
+use crate::out::Out;
+use crate::programs::{Programs, shell_word};
+use crate::report::{self, EXIT_STATUSES, Failure};
+
+/// Resolve conflicts on media: take one side, or keep both files
+#[derive(clap::Args)]
+#[command(after_help = EXIT_STATUSES)]
+pub struct Args {
+    #[command(flatten)]
+    side: SideArgs,
+    /// Print the facts as JSON
+    #[arg(long)]
+    json: bool,
+    /// Files in conflict, or folders of them
+    #[arg(required = true)]
+    paths: Vec<BStringArg>,
+}
+
+/// Whose file is kept.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct SideArgs {
+    /// Take the file of our side: of what was checked out; in a rebase, of what commits are moved onto
+    #[arg(long)]
+    ours: bool,
+    /// Take the file of their side: of what is merged; in a rebase, of your commit that is moved
+    #[arg(long)]
+    theirs: bool,
+    /// Keep our file, and put theirs beside it as NAME.theirs.EXT
+    #[arg(long)]
+    both: bool,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    #[serde(flatten)]
+    sides: Sides,
+    resolved: Vec<Resolved>,
+}
+
+#[derive(Serialize)]
+struct Resolved {
+    path: String,
+    #[serde(skip)]
+    bytes: BString,
+    with: &'static str,
+    /// The side has no such file.
+    deleted: bool,
+    /// Where their file is, with `--both`.
+    theirs_at: Option<String>,
+}
+
+/// What becomes of a path.
+enum Put<'a> {
+    /// This is its content.
+    File(&'a Blob),
+    /// It goes.
+    Nothing,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let here = Here::find()?;
+    let repository = here.repository()?;
+    let mut found = Vec::new();
+    for path in &args.paths {
+        let here_found = conflicts::on_media(&here.git, &repository, std::slice::from_ref(&path.0))?;
+        if here_found.is_empty() {
+            return Err(no_conflict(&path.0));
+        }
+        found.extend(here_found);
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.dedup();
+    let sides = Sides::find(&here.git, &repository)?;
+    let beside = if args.side.both { places_beside(&here, &repository, &found)? } else { Vec::new() };
+    let mut put = Vec::new();
+    let mut resolved = Vec::new();
+    for (number, conflict) in found.iter().enumerate() {
+        let (side, with) = match args.side.theirs {
+            true => (&conflict.theirs, "theirs"),
+            false => (&conflict.ours, if args.side.both { "both" } else { "ours" }),
+        };
+        put.push((conflict.path.as_bstr(), side.as_ref().map_or(Put::Nothing, Put::File)));
+        let theirs_at = beside.get(number);
+        if let (Some(at), Some(theirs)) = (theirs_at, &conflict.theirs) {
+            put.push((at.as_bstr(), Put::File(theirs)));
+        }
+        resolved.push(Resolved {
+            path: conflict.path.to_string(),
+            bytes: conflict.path.clone(),
+            with,
+            deleted: side.is_none(),
+            theirs_at: theirs_at.map(ToString::to_string),
+        });
+    }
+    let id_len = found.iter().flat_map(|it| [&it.ours, &it.theirs]).flatten().map(|blob| blob.name.len()).max();
+    put_in_place(&here, &repository, &put, id_len.unwrap_or_default())?;
+    print(&Facts { sides, resolved }, args.json)
+}
+
+fn no_conflict(path: &BString) -> Failure {
+    Failure::new(format!("there is no conflict on media at {path}"))
+        .hint("list conflicts with `git status`; those on text are for git itself")
+}
+
+/// Where their files go: `NAME.theirs.EXT` beside each of ours.
+fn places_beside(here: &Here, repository: &Repository, found: &[Conflict]) -> Result<Vec<BString>, Failure> {
+    let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
+    if let Some(one) = found.iter().find(|conflict| conflict.ours.is_none() || conflict.theirs.is_none()) {
+        let side = if one.ours.is_none() { "ours" } else { "theirs" };
+        let other = if one.ours.is_none() { "theirs" } else { "ours" };
+        return Err(Failure::refused(format!("{} was deleted on one side ({side})", one.path))
+            .hint(format!("keep the file with --{other}, or delete it with --{side}")));
+    }
+    let places: Vec<BString> = found.iter().map(|conflict| beside(conflict.path.as_bstr())).collect();
+    let git = here.git.clone().in_dir(top);
+    let mut args: Vec<BString> = ["--literal-pathspecs", "ls-files", "-z", "--"].map(BString::from).into();
+    args.extend(places.iter().cloned());
+    let listed = git.capture(args.iter().map(|arg| arg.to_os_str_lossy().into_owned()))?;
+    let is_there = |place: &BString| {
+        let on_disk = media_files::on_disk(top, place.as_bstr()).symlink_metadata().is_ok();
+        on_disk || listed.split_str("\0").any(|path| path == place.as_slice())
+    };
+    if let Some(place) = places.iter().find(|place| is_there(place)) {
+        return Err(Failure::refused(format!("{place} is there already")).hint("move it away, then try again"));
+    }
+    let filters = media_files::attribute(&git, "filter", &places)?;
+    match places.iter().zip(filters).find(|(_, filter)| filter != "dits") {
+        None => Ok(places),
+        Some((place, _)) => Err(Failure::refused(format!("no pattern tracks {place}"))
+            .hint(format!("run `git dits track --filename -- {}` at the top first", shell_word(place)))),
+    }
+}
+
+/// `cut.theirs.mov` for `cut.mov`, `take.theirs` for `take`.
+fn beside(path: &BStr) -> BString {
+    let name_at = path.rfind_byte(b'/').map_or(0, |slash| slash + 1);
+    let dot = path[name_at..].rfind_byte(b'.').filter(|dot| *dot > 0).map(|dot| name_at + dot);
+    let (stem, extension) = path.split_at(dot.unwrap_or(path.len()));
+    [stem, b".theirs", extension].concat().into()
+}
+
+/// Stages what becomes of each path and has git write the files from there.
+fn put_in_place(here: &Here, repository: &Repository, put: &[(&BStr, Put<'_>)], id_len: usize) -> Result<(), Failure> {
+    let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
+    let git = here.git.clone().in_dir(top);
+    let mut index = Vec::new();
+    let mut written = Vec::new();
+    for (path, put) in put {
+        // Mode zero takes all stages out; the object id only has to look like one.
+        let stage = |mode: &[u8], name: &[u8]| [mode, b" ", name, b" 0\t", path.as_bytes(), b"\0"].concat();
+        index.extend(stage(b"0", "0".repeat(id_len).as_bytes()));
+        if let Put::File(blob) = put {
+            index.extend(stage(&blob.mode, &blob.name));
+            written.extend([path.as_bytes(), b"\0"].concat());
+        }
+    }
+    git::filter(&git, &["update-index", "-z", "--index-info"], &index)?;
+    for (path, _) in put.iter().filter(|(_, put)| matches!(put, Put::Nothing)) {
+        let path = media_files::on_disk(top, path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::new(format!("cannot remove {}", path.display())).because(&error));
+            }
+            _ => {}
+        }
+    }
+    if written.is_empty() { Ok(()) } else { check_out(here, top, &written) }
+}
+
+/// Has git write files from its index, through our filter.
+fn check_out(here: &Here, top: &std::path::Path, paths: &[u8]) -> Result<(), Failure> {
+    let mut command = std::process::Command::new(here.git.program());
+    // Where `git dits install` was not run, git would write pointers.
+    for line in filter_config::filter_lines(&Programs::find()?) {
+        let mut setting = OsString::from(line.key);
+        setting.push("=");
+        setting.push(line.value.to_os_str_lossy());
+        command.arg("-c").arg(setting);
+    }
+    command.args(["--literal-pathspecs", "checkout", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul"]);
+    let failed = |error: std::io::Error| Failure::new("cannot run `git checkout`").because(&error);
+    let mut child = command.current_dir(top).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(paths).map_err(failed)?;
+    }
+    match child.wait().map_err(failed)?.success() {
+        true => Ok(()),
+        false => Err(Failure::new("the conflict is resolved in git's index, but not every file could be written")
+            .hint("mend what stands in the way, then run `git checkout -- .` for the files that `git status` names")),
+    }
+}
+
+fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
+    let mut out = Out::lock();
+    if as_json {
+        out.json(facts)?;
+        return out.finish();
+    }
+    report::say(&facts.sides.line());
+    for resolved in &facts.resolved {
+        let (with, path) = (resolved.with, &resolved.bytes);
+        match (&resolved.theirs_at, resolved.deleted) {
+            (Some(at), _) => out.bytes_line(&[b"resolved ", path, b": ours there, theirs in ", at.as_bytes()])?,
+            (None, true) => out.bytes_line(&[b"resolved ", path, b" with ", with.as_bytes(), b": deleted"])?,
+            (None, false) => out.bytes_line(&[b"resolved ", path, b" with ", with.as_bytes()])?,
+        }
+    }
+    out.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn their_file_keeps_its_extension_and_its_folder() {
+        for (path, place) in [
+            ("a/cut.v2.mov", "a/cut.v2.theirs.mov"),
+            ("a.b/take", "a.b/take.theirs"),
+            (".hidden", ".hidden.theirs"),
+            ("x/.a.mov", "x/.a.theirs.mov"),
+        ] {
+            assert_eq!(beside(path.into()), place);
+        }
+    }
+}
