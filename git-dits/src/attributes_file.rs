@@ -53,6 +53,7 @@ pub struct AttributesFile {
 
 /// A line that assigns attributes.
 struct Line<'a> {
+    text: &'a BStr,
     pattern: BString,
     attributes: Vec<&'a BStr>,
 }
@@ -74,8 +75,35 @@ impl AttributesFile {
         lines.map(|line| Tracked { is_lockable: line.has(LOCKABLE), pattern: line.pattern }).collect()
     }
 
-    /// Makes sure that a line for `pattern` is there.
+    /// Patterns that go through another filter, with that filter, in file order.
+    pub fn others(&self) -> Vec<(BString, BString)> {
+        let lines = self.text.lines().filter_map(Line::parse).filter(|line| !line.is_media());
+        lines.filter_map(|line| Some((line.pattern.clone(), line.filter()?.to_owned()))).collect()
+    }
+
+    /// Makes sure that a line for `pattern` is there, with all that media needs.
     pub fn add(&mut self, pattern: &BStr, lockable: Lockable) -> Added {
+        let completed = self.complete(pattern);
+        match self.add_line(pattern, lockable) {
+            Added::Unchanged if completed => Added::Changed,
+            added => added,
+        }
+    }
+
+    /// Gives media lines of `pattern` what they say nothing about.
+    fn complete(&mut self, pattern: &BStr) -> bool {
+        let before = self.text.clone();
+        self.rewrite(pattern, |line| {
+            let lacking = ATTRIBUTES.iter().filter(|attribute| !line.speaks_of(attribute));
+            let all: Vec<&BStr> = line.attributes.iter().copied().chain(lacking.map(|it| BStr::new(*it))).collect();
+            (all.len() > line.attributes.len())
+                .then(|| join(line.pattern.as_bstr(), &all))
+                .or_else(|| Some(line.text.into()))
+        });
+        self.text != before
+    }
+
+    fn add_line(&mut self, pattern: &BStr, lockable: Lockable) -> Added {
         let lines = self.text.lines().filter_map(Line::parse).filter(|line| line.pattern == pattern);
         let last = lines.filter_map(|line| Some((line.filter()?.to_owned(), line.has(LOCKABLE)))).next_back();
         let wants_lockable = match (&last, lockable) {
@@ -144,8 +172,8 @@ impl AttributesFile {
 
 impl<'a> Line<'a> {
     /// Reads a line as git does; `None` for comments, macros and lines without attributes.
-    fn parse(line: &'a [u8]) -> Option<Line<'a>> {
-        let line = line.trim_start_with(is_blank);
+    fn parse(text: &'a [u8]) -> Option<Line<'a>> {
+        let line = text.trim_start_with(is_blank);
         if line.is_empty() || line.starts_with(b"#") || line.starts_with(b"[attr]") {
             return None;
         }
@@ -157,11 +185,22 @@ impl<'a> Line<'a> {
             }
         };
         let attributes = rest.fields_with(is_blank).filter(|field| !field.is_empty()).map(ByteSlice::as_bstr);
-        Some(Line { pattern, attributes: attributes.collect() })
+        Some(Line { text: text.into(), pattern, attributes: attributes.collect() })
     }
 
     fn has(&self, attribute: &str) -> bool {
         self.attributes.iter().any(|there| *there == attribute)
+    }
+
+    /// Whether the line sets, unsets or leaves open what `attribute` is about, in whichever way.
+    fn speaks_of(&self, attribute: &str) -> bool {
+        let name = |attribute: &[u8]| -> BString {
+            let bare = attribute.trim_start_with(|letter| letter == '-' || letter == '!');
+            bare.split_str("=").next().unwrap_or_default().into()
+        };
+        let meant = name(attribute.as_bytes());
+        // A macro of git's own for all of them.
+        self.has("binary") || self.attributes.iter().any(|there| name(there) == meant)
     }
 
     fn filter(&self) -> Option<&BStr> {
@@ -285,6 +324,17 @@ mod tests {
         assert_eq!(added(plain, "*.mp4", Lockable::Yes), lockable);
         assert_eq!(added(lockable, "*.mp4", Lockable::AsItIs), lockable);
         assert_eq!(added(lockable, "*.mp4", Lockable::No), plain);
+    }
+
+    #[test]
+    fn a_line_that_is_there_gets_what_it_says_nothing_about() {
+        assert_eq!(
+            added("*.mp4 filter=dits text=auto # x\n", "*.mp4", Lockable::AsItIs),
+            "*.mp4 filter=dits text=auto # x diff=dits -merge\n"
+        );
+        for whole in ["  *.mp4   filter=dits binary\n", "*.mp4 -text filter=dits !merge -diff\n"] {
+            assert_eq!(added(whole, "*.mp4", Lockable::AsItIs), whole);
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct PatternSource {
     pub file: BString,
     /// Its patterns, in file order.
     pub patterns: Vec<Tracked>,
+    /// Its patterns that go through another filter, with that filter.
+    pub others: Vec<(BString, BString)>,
 }
 
 /// Whether any attribute file of this repository marks media.
@@ -75,7 +77,8 @@ pub fn machine_sources(repository: &Repository) -> Result<Vec<PatternSource>, Fa
 }
 
 fn source(file: BString, path: &Path) -> Result<PatternSource, Failure> {
-    Ok(PatternSource { file, patterns: read(path)?.tracked() })
+    let text = read(path)?;
+    Ok(PatternSource { file, patterns: text.tracked(), others: text.others() })
 }
 
 /// Reads an attribute file; one that is not there has no lines.

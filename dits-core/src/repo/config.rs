@@ -41,7 +41,6 @@ pub const HYDRATE: &str = "dits.hydrate";
 pub const FETCH_INCLUDE: &str = "dits.fetchInclude";
 /// Patterns of paths whose media is not wanted, parted by commas. Default: none.
 pub const FETCH_EXCLUDE: &str = "dits.fetchExclude";
-
 /// Whether a filter has the hooks put into a repository that lacks them. Default: true.
 pub const INSTALL_HOOKS: &str = "dits.installHooks";
 /// Length from which the pre-commit hook stops a binary file that no pattern tracks, in bytes; `k`, `m` and
@@ -49,6 +48,20 @@ pub const INSTALL_HOOKS: &str = "dits.installHooks";
 pub const GUARD_SIZE: &str = "dits.guardSize";
 /// See [`GUARD_SIZE`].
 pub const GUARD_SIZE_DEFAULT: u64 = 1024 * 1024;
+
+/// Every key that is read.
+pub const KEYS: [&str; 10] = [
+    URL,
+    COMMITTED_URL,
+    STORAGE,
+    TRANSPORT,
+    ON_MISSING,
+    HYDRATE,
+    FETCH_INCLUDE,
+    FETCH_EXCLUDE,
+    INSTALL_HOOKS,
+    GUARD_SIZE,
+];
 
 /// The keys that count in a committed `.ditsconfig`.
 pub const COMMITTED_KEYS: [&str; 3] = [URL, FETCH_INCLUDE, FETCH_EXCLUDE];

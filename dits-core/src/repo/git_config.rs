@@ -91,6 +91,21 @@ impl GitConfig {
         path.interpolate(context).ok()
     }
 
+    /// The keys of a section that has no name behind it, each once, as `section.key`.
+    pub fn keys_of(&self, section: &str) -> Vec<String> {
+        let mut keys = Vec::new();
+        for found in self.file.sections_by_name(section).into_iter().flatten() {
+            let is_plain = found.header().subsection_name().is_none();
+            for name in found.value_names().filter(|_| is_plain) {
+                let key = format!("{section}.{name}");
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        }
+        keys
+    }
+
     pub(super) fn remotes(&self) -> Vec<NamedRemote> {
         let mut remotes: Vec<NamedRemote> = Vec::new();
         for section in self.file.sections_by_name("remote").into_iter().flatten() {

@@ -2,23 +2,27 @@
 //!
 //! **For:** people who ask for help, and those who help them.
 //!
-//! **May touch:** nothing; it reads configuration and the places of programs.
+//! **May touch:** nothing; it reads configuration, hooks, git's index and the places of programs.
 //!
 //! **Must hold:** no secret is printed; nothing is contacted.
 
-use bstr::{BString, ByteSlice};
+mod attributes;
+mod problems;
+
+use bstr::ByteSlice;
+use dits_core::failure::FAILED;
 use dits_core::repo::Repository;
 use dits_core::repo::config::{Committed, OnMissing, Settings, Transport, UrlDecision, decide_url};
 use dits_core::repo::hooks::{self, Hook, HookFiles};
 use serde::Serialize;
 
 use crate::here::Here;
-use crate::media_files;
 use crate::out::Out;
-use crate::programs::{HELPER, Programs};
+use crate::programs::Programs;
 use crate::report::{EXIT_STATUSES, Failure};
+use problems::{Problem, Problems};
 
-/// Show what Dits runs with: versions, places, settings, remotes, and problems found
+/// Show what Dits runs with: versions, places, settings, remotes, and what is wrong, with the way to mend it; status 1 if something is broken
 #[derive(clap::Args)]
 #[command(after_help = EXIT_STATUSES)]
 pub struct Args {
@@ -34,7 +38,7 @@ struct Facts {
     programs: ProgramFacts,
     known_hosts: Option<String>,
     repository: Option<RepositoryFacts>,
-    problems: Vec<String>,
+    problems: Vec<Problem>,
 }
 
 #[derive(Serialize)]
@@ -80,12 +84,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let here = Here::find()?;
     let programs = Programs::find()?;
     let repository = here.repository_if_any()?;
-    let mut problems = Vec::new();
     let helper = Programs::helper_for_git(&here.git)?;
-    if helper.is_none() {
-        problems.push(format!("git does not find {HELPER}: `git dits install` says how to mend that"));
+    let mut problems = Problems::default();
+    problems::of_machine(&here, &programs, helper.as_deref(), &mut problems);
+    if let Some(repository) = &repository {
+        problems::of_repository(&here, repository, &programs, &mut problems);
     }
-    check_filter(&here, &programs, &mut problems)?;
     let show = |path: &std::path::Path| path.display().to_string();
     let facts = Facts {
         dits: env!("CARGO_PKG_VERSION"),
@@ -97,56 +101,33 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             helper: helper.as_deref().map(show),
         },
         known_hosts: here.env.config_dir().map(|dir| show(&dir.join("known_hosts"))),
-        repository: match &repository {
-            Some(repository) => Some(repository_facts(&here, repository, &mut problems)?),
-            None => None,
-        },
-        problems,
+        repository: repository.as_ref().map(repository_facts),
+        problems: problems.0,
     };
-    print(&facts, args.json)
+    print(&facts, args.json)?;
+    match facts.problems.iter().any(|problem| problem.broken) {
+        // The facts say it.
+        true => Err(Failure::told(FAILED)),
+        false => Ok(()),
+    }
 }
 
-/// Compares what git is told to run with what is on this machine.
-fn check_filter(here: &Here, programs: &Programs, problems: &mut Vec<String>) -> Result<(), Failure> {
-    let lines = crate::filter_config::lines(programs);
-    for line in lines {
-        let value = crate::filter_config::effective(&here.git, line.key)?;
-        match value {
-            None => problems.push(format!("{} is not set: run `git dits install`", line.key)),
-            Some(value) if value != line.value => {
-                problems.push(format!("{} is {value:?}, not {:?}: run `git dits install`", line.key, line.value));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
-}
-
-fn repository_facts(
-    here: &Here,
-    repository: &Repository,
-    problems: &mut Vec<String>,
-) -> Result<RepositoryFacts, Failure> {
-    let settings = repository.settings()?;
-    let url = url(repository, &settings, problems)?;
-    let hooks = hooks(here, repository, problems)?;
-    check_patterns(here, repository, problems)?;
-    if repository.config().is_true("merge.renormalize") {
-        problems.push("merge.renormalize sends whole files through memory: unset it".to_owned());
-    }
+fn repository_facts(repository: &Repository) -> RepositoryFacts {
+    // Settings that cannot be read are among the problems.
+    let settings = repository.settings().unwrap_or_default();
     let store = settings.storage.clone().unwrap_or_else(|| repository.common_dir().join("dits"));
     let remotes = repository.remotes().into_iter().map(|remote| RemoteFacts {
         is_dits: is_dits(&remote.url),
         name: remote.name.to_string(),
         url: without_secret(&remote.url.to_str_lossy()),
     });
-    Ok(RepositoryFacts {
+    RepositoryFacts {
         git_dir: repository.git_dir().display().to_string(),
         work_tree: repository.work_tree().map(|dir| dir.display().to_string()),
         store: store.display().to_string(),
         remotes: remotes.collect(),
         settings: SettingFacts {
-            url,
+            url: url(repository, &settings),
             transport: match settings.transport {
                 Transport::Auto => "auto",
                 Transport::Quic => "quic",
@@ -157,70 +138,27 @@ fn repository_facts(
                 OnMissing::Fail => "fail",
             },
         },
-        hooks,
-    })
+        hooks: hook_facts(repository),
+    }
 }
 
-fn url(repository: &Repository, settings: &Settings, problems: &mut Vec<String>) -> Result<Option<String>, Failure> {
-    Ok(match decide_url(settings, &Committed::read(repository)?) {
-        UrlDecision::None => None,
-        UrlDecision::Use(url) => Some(url.to_string()),
-        UrlDecision::Unconfirmed { committed } => {
-            problems.push(format!(
-                ".ditsconfig proposes {committed}, which is not confirmed: if it is right, run `git config dits.url {committed}`"
-            ));
-            None
-        }
-        UrlDecision::Changed { confirmed, committed } => {
-            problems.push(format!(".ditsconfig now proposes {committed} in place of {confirmed}"));
-            Some(confirmed.to_string())
-        }
-    })
-}
-
-/// Looks for patterns that nobody else has: what they make a pointer is pushed without its content.
-fn check_patterns(here: &Here, repository: &Repository, problems: &mut Vec<String>) -> Result<(), Failure> {
-    let machine = media_files::machine_sources(repository)?;
-    if machine.iter().all(|source| source.patterns.is_empty()) {
-        return Ok(());
+fn url(repository: &Repository, settings: &Settings) -> Option<String> {
+    let committed = Committed::read(repository).unwrap_or_default();
+    match decide_url(settings, &committed) {
+        UrlDecision::Use(url) | UrlDecision::Changed { confirmed: url, .. } => Some(url.to_string()),
+        UrlDecision::None | UrlDecision::Unconfirmed { .. } => None,
     }
-    let all = media_files::pattern_sources(&here.git, repository)?;
-    let is_shared = |pattern: &BString| {
-        let shared = all.iter().filter(|source| machine.iter().all(|own| own.file != source.file));
-        shared.flat_map(|source| &source.patterns).any(|tracked| tracked.pattern == *pattern)
-    };
-    for source in &machine {
-        for tracked in source.patterns.iter().filter(|tracked| !is_shared(&tracked.pattern)) {
-            let (pattern, file) = (&tracked.pattern, &source.file);
-            problems.push(format!(
-                "{file} makes {pattern} media on this machine alone: run `git dits track \"{pattern}\"` and commit .gitattributes"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Where the hooks stand, in words.
-fn hooks(here: &Here, repository: &Repository, problems: &mut Vec<String>) -> Result<Vec<HookFacts>, Failure> {
+fn hook_facts(repository: &Repository) -> Vec<HookFacts> {
     let files = HookFiles::of(repository);
-    let lacking = hooks::lacking(repository)
-        .map_err(|error| Failure::new(format!("cannot read the hooks in {}", files.dir().display())).because(&error))?;
-    if !lacking.is_empty() && media_files::has_patterns(&here.git, repository)? {
-        let names = lacking.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
-        problems.push(match &files {
-            HookFiles::Theirs(dir) => format!(
-                "{} has no call of Dits in {names}: `git dits install --manual` prints the lines to add",
-                dir.display()
-            ),
-            HookFiles::Own(_) => format!("these hooks are missing: {names}: run `git dits install` here"),
-        });
-    }
-    let place = |hook: Hook| match (lacking.contains(&hook), hooks::is_configured(repository, hook)) {
-        (true, _) => "none".to_owned(),
-        (false, true) => "in git's configuration".to_owned(),
-        (false, false) => files.dir().join(hook.name()).display().to_string(),
+    let place = |hook: Hook| match (hooks::is_configured(repository, hook), files.have(hook)) {
+        (true, _) => "in git's configuration".to_owned(),
+        (false, Ok(true)) => files.dir().join(hook.name()).display().to_string(),
+        (false, _) => "none".to_owned(),
     };
-    Ok(Hook::ALL.map(|hook| HookFacts { hook: hook.name(), place: place(hook) }).into())
+    Hook::ALL.map(|hook| HookFacts { hook: hook.name(), place: place(hook) }).into()
 }
 
 fn is_dits(url: &[u8]) -> bool {
@@ -264,8 +202,9 @@ fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
             row("remote", &format!("{} {}", remote.name, remote.url))?;
         }
     }
-    for problem in &facts.problems {
-        row("problem", problem)?;
+    for Problem { what, mend, broken } in &facts.problems {
+        row(if *broken { "broken" } else { "odd" }, what)?;
+        row("  to mend it", mend)?;
     }
     out.finish()
 }
