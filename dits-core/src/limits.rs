@@ -47,6 +47,8 @@ pub const SIDE_TABLE_LEN_MAX: usize = 4 * 1024 * 1024;
 
 /// Longest valid pointer, in bytes; a longer blob is never one.
 pub const POINTER_LEN_MAX: usize = 200;
+/// Longest text that is looked through for a pointer with conflict markers in it, in bytes: three sides, and names of branches.
+pub const CONFLICTED_POINTER_LEN_MAX: usize = 2048;
 
 /// Longest journal of a hydration, in bytes.
 pub const JOURNAL_LEN_MAX: u64 = 64 * 1024 * 1024;

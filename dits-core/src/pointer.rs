@@ -62,6 +62,26 @@ pub fn read(text: &[u8]) -> Reading {
     }
 }
 
+/// Says whether `text` is what git leaves where it merged two pointers as if they were text: lines of
+/// pointers, with its markers between them.
+pub fn is_conflicted(text: &[u8]) -> bool {
+    let is_marker = |line: &[u8], marker: &[u8]| {
+        line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" "))
+    };
+    let mut lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let has = |marker: &[u8]| text.split(|byte| *byte == b'\n').any(|line| is_marker(line.trim_ascii_end(), marker));
+    let is_of_it = |line: &[u8]| {
+        [b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>"].iter().any(|marker| is_marker(line, *marker))
+            || [b"dits ".as_slice(), OID, &SIZE[1..]].iter().any(|field| line.starts_with(field))
+            || line.is_empty()
+    };
+    text.len() <= limits::CONFLICTED_POINTER_LEN_MAX
+        && has(b"<<<<<<<")
+        && has(b">>>>>>>")
+        && text.windows(OID.len()).any(|bytes| bytes == OID)
+        && lines.all(is_of_it)
+}
+
 fn unknown_version(text: &[u8]) -> Reading {
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let is_version = line.strip_prefix(b"dits ").is_some_and(|number| {
@@ -139,7 +159,30 @@ mod tests {
         ] {
             assert_eq!(read(wrong.as_bytes()), Reading::Content, "{wrong:?}");
         }
+        assert!(!is_conflicted(text.as_bytes()));
         assert_eq!(read(format!("{text}more").as_bytes()), Reading::PointerWithMore);
         assert_eq!(read(text.replace("dits 1", "dits 2").as_bytes()), Reading::UnknownVersion);
+    }
+    /// What git 2.47 writes, whichever way `merge.conflictStyle` is set.
+    #[test]
+    fn pointers_that_were_merged_as_text_are_told() {
+        let (ours, theirs) = (example().to_string(), Pointer { size: 8, ..example() }.to_string());
+        let (ours, theirs) = (ours.strip_prefix("dits 1\n").unwrap(), theirs.strip_prefix("dits 1\n").unwrap());
+        for text in [
+            format!("dits 1\n<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> other\n"),
+            format!("dits 1\n<<<<<<< ours\n{ours}||||||| 1a2b3c4\n{ours}=======\n{theirs}>>>>>>> a branch\n"),
+            format!("<<<<<<< HEAD\ndits 1\n{ours}=======\ndits 1\n{theirs}>>>>>>> other\n"),
+            format!("<<<<<<< HEAD\ndits 1\n{ours}=======\n>>>>>>> other\n"),
+        ] {
+            assert!(is_conflicted(text.as_bytes()), "{text}");
+            assert!(is_conflicted(text.replace('\n', "\r\n").as_bytes()), "{text}");
+            assert_eq!(read(text.as_bytes()), Reading::Content);
+            for other in
+                [format!("{text}and a line\n"), text.replace("oid blake3", "oid sha256"), text.replace('>', "")]
+            {
+                assert!(!is_conflicted(other.as_bytes()), "{other}");
+            }
+            assert!(!is_conflicted(text.repeat(20).as_bytes()), "too long");
+        }
     }
 }

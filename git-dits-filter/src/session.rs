@@ -120,13 +120,19 @@ fn clean<R: Read + Send>(
 
 /// Says why a content was not stored, and what helps.
 pub fn tell_not_stored(path: &[u8], error: &NotStored, report: &mut Report<'_>) {
-    let is_full = match error {
-        NotStored::Clean(error) => matches!(
-            **error,
-            CleanError::Write { source: WriteError::Full { .. }, .. } | CleanError::Commit(WriteError::Full { .. })
-        ),
-        NotStored::Open(_) => false,
+    let hint = match error {
+        NotStored::Open(_) => None,
+        NotStored::Clean(error) => match **error {
+            CleanError::Write { source: WriteError::Full { .. }, .. } | CleanError::Commit(WriteError::Full { .. }) => {
+                Some("free some space there and run the same command again".to_owned())
+            }
+            CleanError::Conflicted => Some(format!(
+                "take one side with `git checkout --ours {0}` or `git checkout --theirs {0}`, then add it",
+                shown(path)
+            )),
+            _ => None,
+        },
     };
-    let hints: &[&str] = if is_full { &["free some space there and run the same command again"] } else { &[] };
-    report.error(&format!("cannot store {}", shown(path)), Some(error), hints);
+    let hints: Vec<_> = hint.iter().map(String::as_str).collect();
+    report.error(&format!("cannot store {}", shown(path)), Some(error), &hints);
 }

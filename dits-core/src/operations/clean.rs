@@ -128,6 +128,9 @@ pub enum CleanError {
     /// The file has more parts than a manifest can name.
     #[error("the file cannot be described by a manifest")]
     Manifest(#[source] ManifestError),
+    /// Git merged two pointers as if they were text; storing that would lose both sides.
+    #[error("it is no content, but pointers with conflict markers between them")]
+    Conflicted,
     /// An earlier failure left this file incomplete.
     #[error("the file was given up after an earlier failure")]
     GivenUp,
@@ -144,7 +147,7 @@ pub struct Cleaner<'s, 'w> {
     earlier: Option<EarlierFile<'w>>,
     hashing: Hashing,
     storing: Storing<'s, 'w>,
-    /// The first bytes, enough to tell a pointer.
+    /// The first bytes, enough to tell a pointer, and one with conflict markers in it.
     head: Vec<u8>,
     len: u64,
     spent: Vec<Vec<u8>>,
@@ -195,7 +198,7 @@ impl<'s, 'w> Cleaner<'s, 'w> {
         if self.has_failed {
             return Err(CleanError::GivenUp);
         }
-        let head_left = (limits::POINTER_LEN_MAX + 1 - self.head.len()).min(block.len());
+        let head_left = (limits::CONFLICTED_POINTER_LEN_MAX + 1 - self.head.len()).min(block.len());
         self.head.extend_from_slice(&block[..head_left]);
         self.len += block.len() as u64;
         let pushed = match self.len <= limits::FILE_LEN_MAX {
@@ -225,6 +228,9 @@ impl<'s, 'w> Cleaner<'s, 'w> {
         let done = |outcome| Cleaned { outcome, stats: CleanStats::default(), warning: None };
         if self.len == 0 {
             return Ok(done(Outcome::Empty));
+        }
+        if pointer::is_conflicted(&self.head) {
+            return Err(CleanError::Conflicted);
         }
         let warning = match pointer::read(&self.head) {
             Reading::Pointer(_) if self.head.len() <= limits::POINTER_LEN_MAX => {

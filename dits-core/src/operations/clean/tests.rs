@@ -275,6 +275,20 @@ fn what_only_looks_like_a_pointer_is_content_with_a_warning() {
 }
 
 #[test]
+fn pointers_with_conflict_markers_are_refused() {
+    let world = world();
+    let pointer = Pointer { oid: FileHash::of(b"example"), size: 7 }.to_string();
+    let conflict = format!("<<<<<<< HEAD\n{pointer}=======\n{pointer}>>>>>>> other\n");
+    for block_len in [7, MIB] {
+        let refused = world.clean(conflict.as_bytes(), block_len, 1);
+        assert!(matches!(refused, Err(CleanError::Conflicted)), "{refused:?}");
+    }
+    let long = conflict.repeat(100);
+    let cleaned = world.clean(long.as_bytes(), MIB, 1).expect("it is too long to be one");
+    assert!(matches!(cleaned.outcome, Outcome::Stored(_)));
+}
+
+#[test]
 fn a_store_that_cannot_be_written_fails_the_file() {
     let world = world();
     let open = world.dir.path().join("store/open");
