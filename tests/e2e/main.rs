@@ -13,6 +13,7 @@ mod share;
 mod gate;
 mod histories;
 
+mod bad_work_tree;
 mod concurrent;
 mod crash;
 mod failed_sync;
