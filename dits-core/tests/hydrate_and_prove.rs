@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+use std::io::{Read, Seek};
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dits_core::codec::Codec;
 use dits_core::hash::{ChunkHash, FileHash, ManifestHash, SideTableHash};
@@ -12,7 +15,7 @@ use dits_core::manifest::block_tree::{Page, TreeBuilder, block_value};
 use dits_core::manifest::span::{ChunkEntry, Span};
 use dits_core::manifest::{ChunkerId, Layout, Manifest, SideTableEntry, SpanEntry};
 use dits_core::operations::OutlineError;
-use dits_core::operations::hydrate::{Completeness, HydrateError, completeness, write_to};
+use dits_core::operations::hydrate::{Completeness, HydrateError, completeness, write_file, write_to};
 use dits_core::operations::verify::{ProveError, prove};
 use dits_core::pack_format::Domain;
 use dits_core::pointer::Pointer;
@@ -109,6 +112,20 @@ fn hydrated(sources: &Sources, pointer: &Pointer) -> Result<Vec<u8>, HydrateErro
     write_to(sources, pointer, &mut out).map(|()| out)
 }
 
+/// What comes out into a file, on that many threads, and how many bytes were said to be written.
+fn filed(sources: &Sources, pointer: &Pointer, threads: usize) -> Result<(Vec<u8>, u64), HydrateError> {
+    let mut file = tempfile::tempfile().unwrap();
+    let told = AtomicU64::new(0);
+    write_file(sources, pointer, &file, threads, &|count| {
+        told.fetch_add(count, Ordering::Relaxed);
+        ControlFlow::Continue(())
+    })?;
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    Ok((bytes, told.into_inner()))
+}
+
 fn nothing(_: &ItemId) -> bool {
     false
 }
@@ -129,6 +146,9 @@ fn what_was_stored_comes_back_and_is_proven() {
         let sources = Sources::new(store, vec![]);
         assert_eq!(completeness(&sources, &file.pointer).unwrap(), Completeness::Complete);
         assert!(hydrated(&sources, &file.pointer).unwrap() == content, "{len} bytes");
+        for threads in [1, 3] {
+            assert!(filed(&sources, &file.pointer, threads).unwrap() == (content.clone(), len as u64), "{len} bytes");
+        }
     }
 }
 
@@ -156,6 +176,55 @@ fn a_damaged_chunk_is_named_by_a_proof_and_passed_over_for_a_good_copy() {
     file.store_where(&store, Domain([7; 16]), |id| *id == chunk);
     let accepted = |id: &ItemId| *id == chunk;
     assert_eq!(prove(&store, Domain::LOCAL, &file.manifest, None, &accepted).unwrap(), file.pointer);
+}
+
+#[test]
+fn a_file_that_is_written_on_all_cores_has_no_damaged_byte() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let content = noise(3, 40 * MIB + 5);
+    let file = File::new(&content, 100_000, 128);
+    file.store(&open(dirs[0].path()), Domain::LOCAL);
+    let pack = std::fs::read_dir(dirs[0].path().join("store/open")).unwrap().map(|entry| entry.unwrap().path());
+    let pack = pack.into_iter().find(|path| path.extension() == Some("pack".as_ref())).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[21_234_567] ^= 4;
+    std::fs::write(&pack, bytes).unwrap();
+    let chunk = ItemId::from(ChunkHash::of(&content[21_200_000..21_300_000]));
+    for threads in [1, 3] {
+        let alone = Sources::new(open(dirs[0].path()), vec![]);
+        let error = filed(&alone, &file.pointer, threads).unwrap_err();
+        let HydrateError::Outline(OutlineError::Read(ReadError::Damaged { id, .. })) = error else {
+            panic!("the chunk is damaged: {error:?}")
+        };
+        assert_eq!(id, chunk);
+    }
+    file.store_where(&open(dirs[1].path()), Domain::LOCAL, |id| *id == chunk);
+    let both = Sources::new(open(dirs[0].path()), vec![open(dirs[1].path())]);
+    assert!(filed(&both, &file.pointer, 3).unwrap().0 == content);
+}
+
+#[test]
+fn writing_a_file_stops_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let file = File::new(&noise(4, 40 * MIB), 100_000, 128);
+    file.store(&store, Domain::LOCAL);
+    let small = File::new(&noise(5, 300_000), 100_000, 128);
+    small.store(&store, Domain::LOCAL);
+    let sources = Sources::new(store, vec![]);
+    for (pointer, threads) in [(file.pointer, 1), (file.pointer, 3), (small.pointer, 1)] {
+        let told = AtomicU64::new(0);
+        let stopped = write_file(&sources, &pointer, &tempfile::tempfile().unwrap(), threads, &|count| match told
+            .fetch_add(count, Ordering::Relaxed)
+            + count
+            >= 200_000
+        {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        assert!(matches!(stopped, Err(HydrateError::Stopped)), "{stopped:?}");
+        assert!(told.into_inner() <= 200_000 + threads as u64 * 200_000, "it went on");
+    }
 }
 
 #[test]
@@ -215,7 +284,10 @@ fn a_manifest_that_lies_about_its_content_is_never_proven() {
             assert!(matches!(result, Err(ProveError::Mismatch { .. })), "{result:?}");
         }
         let sources = Sources::new(open(dir.path()), vec![]);
-        assert!(matches!(hydrated(&sources, &liar.pointer), Err(HydrateError::WrongContent { .. })));
+        assert!(matches!(filed(&sources, &liar.pointer, 2), Err(HydrateError::WrongContent { .. })));
+        let sources = Sources::new(open(dir.path()), vec![]);
+        liar.store(sources.own(), Domain::LOCAL);
+        assert!(hydrated(&sources, &liar.pointer).is_err());
     }
 }
 
@@ -314,6 +386,7 @@ fn a_part_that_the_own_store_lacks_is_read_from_another() {
     let sources = Sources::new(open(dirs[0].path()), vec![open(dirs[1].path())]);
     assert_eq!(completeness(&sources, &file.pointer).unwrap(), Completeness::Complete);
     assert!(hydrated(&sources, &file.pointer).unwrap() == content);
+    assert!(filed(&sources, &file.pointer, 2).unwrap().0 == content);
     let alone = Sources::new(open(dirs[0].path()), vec![]);
     assert_ne!(completeness(&alone, &file.pointer).unwrap(), Completeness::Complete);
 }

@@ -28,6 +28,7 @@ pub struct Deferred<'r> {
     wanted: Vec<Wanted>,
     inline: Vec<Wanted>,
     missing: Vec<Wanted>,
+    unwanted: Vec<Wanted>,
 }
 
 /// What there is to do, and the journal that says so.
@@ -40,13 +41,16 @@ pub struct Work {
     pub inline: Vec<Wanted>,
     /// Pointers that stay, as the journal says.
     pub missing: Vec<Wanted>,
+    /// Pointers that stay because nobody wants their content.
+    pub unwanted: Vec<Wanted>,
 }
 
 impl<'r> Deferred<'r> {
     /// Makes no journal yet.
     pub fn new(repo: &'r Repository, settings: &Settings) -> Deferred<'r> {
         let can_defer = settings.hydrate == Hydrate::Deferred && repo.work_tree().is_some();
-        Deferred { repo, can_defer, journal: None, wanted: Vec::new(), inline: Vec::new(), missing: Vec::new() }
+        let (wanted, inline, missing, unwanted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Deferred { repo, can_defer, journal: None, wanted, inline, missing, unwanted }
     }
 
     /// Promises that the path gets its content later. Returns false if that cannot be: git is to write it now.
@@ -81,6 +85,13 @@ impl<'r> Deferred<'r> {
         }
     }
 
+    /// Takes note of a file that stays a pointer because nobody wants its content.
+    pub fn note_unwanted(&mut self, path: &[u8], pointer: &Pointer) {
+        if let Ok(path) = RepoPath::new(path) {
+            self.unwanted.push(Wanted { path, pointer: *pointer });
+        }
+    }
+
     /// Takes note of a file that stays a pointer because its content cannot be had.
     pub fn note_failed(&mut self, path: &[u8], pointer: &Pointer, why: &str) {
         let Ok(path) = RepoPath::new(path) else { return };
@@ -97,6 +108,7 @@ impl<'r> Deferred<'r> {
             wanted: std::mem::take(&mut self.wanted),
             inline: std::mem::take(&mut self.inline),
             missing: std::mem::take(&mut self.missing),
+            unwanted: std::mem::take(&mut self.unwanted),
         }
     }
 

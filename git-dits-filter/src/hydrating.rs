@@ -31,8 +31,8 @@ pub enum Ended {
 
 /// Hydrates what was put off. Media that turns out to be damaged is fetched, once, and tried again.
 pub fn hydrate(repo: &Repository, stores: &Stores<'_>, work: Work, fetch: Fetch<'_>, report: &mut Report<'_>) -> Ended {
-    let Work { journal, wanted, inline, missing } = work;
-    if wanted.is_empty() && inline.is_empty() {
+    let Work { journal, wanted, inline, missing, unwanted } = work;
+    if [&wanted, &inline, &missing, &unwanted].iter().all(|files| files.is_empty()) {
         return Ended::Done;
     }
     let interruption = match Interruption::watch_for() {
@@ -57,7 +57,7 @@ pub fn hydrate(repo: &Repository, stores: &Stores<'_>, work: Work, fetch: Fetch<
             return Ended::Done;
         }
     };
-    let hydration = Hydration { repository: repo, sources, journal, wanted, inline, missing };
+    let hydration = Hydration { repository: repo, sources, journal, wanted, inline, missing, unwanted };
     let mut outcome = match hydrate_tree::hydrate_tree(hydration, &watch) {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -67,9 +67,7 @@ pub fn hydrate(repo: &Repository, stores: &Stores<'_>, work: Work, fetch: Fetch<
     };
     let again = fetch_damaged(&mut outcome.failed, fetch);
     if !again.is_empty() && !interruption.was_asked() {
-        let (journal, inline, missing) = (None, Vec::new(), Vec::new());
-        let hydration = Hydration { repository: repo, sources, journal, wanted: again, inline, missing };
-        match hydrate_tree::hydrate_tree(hydration, &watch) {
+        match hydrate_tree::hydrate_tree(Hydration::of(repo, sources, again), &watch) {
             Ok(second) => merge(&mut outcome, second),
             Err(error) => report.error("what was fetched again cannot be written", Some(&error), HOW_TO_GO_ON),
         }

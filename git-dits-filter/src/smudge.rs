@@ -104,6 +104,9 @@ impl<'s, 'f> Smudging<'s, 'f> {
             }
         };
         if !self.policy.wants(&path, report) {
+            if can_delay {
+                self.deferred.note_unwanted(&path, &pointer);
+            }
             return Ok(answer::content(out, &block)?);
         }
         self.answer_pointer(path, can_delay, &pointer, out, report)

@@ -160,8 +160,7 @@ pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: W
             true => ControlFlow::Break(()),
         }
     };
-    let (journal, inline, missing) = (None, Vec::new(), Vec::new());
-    let hydration = Hydration { repository, sources, journal, wanted, inline, missing };
+    let hydration = Hydration::of(repository, sources, wanted);
     let outcome = hydrate_tree(hydration, &watch).map_err(|error| Failure::new("cannot hydrate").because(&error));
     drop(progress);
     let outcome = outcome?;

@@ -241,3 +241,78 @@ fn an_index_that_somebody_holds_is_told_later() {
     repo.git(&["dits", "pull"]).ok();
     status_is(&repo, "");
 }
+
+#[test]
+fn pointers_that_stay_pointers_are_asked_about_by_nobody() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.write("large.bin", noise(31, 3 * MIB));
+    repo.write("small.bin", noise(32, 40_000));
+    repo.commit("takes");
+    let from = repo.dir().display().to_string();
+    let clone = world.call("git").args(["clone", "-q", &from, "skipped"]).env("GIT_DITS_SKIP_SMUDGE", "1").run();
+    clone.ok();
+    status_is(&Repo::at(&world, world.path("skipped")), "");
+    fs::remove_dir_all(repo.store()).expect("it is there");
+    let other = world.clone_of(&from, "other");
+    assert!(Pointer::parse(&other.read("large.bin")).is_some());
+    status_is(&other, "");
+    assert!(other.git(&["dits", "status"]).ok().contains("large.bin"));
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_costs_git_memory_and_nothing_else() {
+    let world = World::new();
+    let content = noise(33, 3 * MIB);
+    let repo = emptied(&world, &[("take.bin", &content)]);
+    fs::write(repo.dir().join(".git/dits/hydration"), "in the way").expect("it is ours");
+    let checkout = repo.git(&["checkout", "-q", "--", "."]);
+    checkout.ok();
+    assert!(checkout.err().contains("hydration") && checkout.err().contains("memory"), "{}", checkout.story());
+    repo.holds("take.bin", &content);
+    status_is(&repo, "");
+}
+
+#[test]
+fn a_checkout_that_is_interrupted_while_git_asks_hydrates_nothing() {
+    let world = World::new();
+    let (first, second) = (noise(34, 3 * MIB), noise(35, 3 * MIB));
+    let repo = emptied(&world, &[("a.bin", &first), ("b.bin", &second)]);
+    let step = format!("{}:2", Step::HydrationNoted.name());
+    let checkout = repo.call(&["checkout", "-q", "--", "."]).interrupt_at(&step).run();
+    checkout.breaks();
+    assert!(Pointer::parse(&repo.read("a.bin")).is_some(), "{}", checkout.story());
+    no_other_names(&repo, &["a.bin"]);
+    repo.git(&["checkout", "-q", "--", "."]).ok();
+    repo.holds("a.bin", &first);
+    repo.holds("b.bin", &second);
+    status_is(&repo, "");
+    let left = fs::read_dir(repo.dir().join(".git/dits/hydration")).expect("there were journals").count();
+    assert_eq!(left, 0, "the journal of the first was taken over");
+}
+
+#[test]
+fn media_that_is_damaged_here_is_fetched_again() {
+    let world = World::new();
+    let server = world.serve();
+    let content = noise(36, 3 * MIB);
+    let repo = world.repo("film");
+    repo.write("take.bin", &content);
+    repo.commit("a take");
+    repo.push_to(&server.url("film"));
+    for folder in ["open", "packs"] {
+        for entry in fs::read_dir(repo.store().join(folder)).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|end| end == "pack") {
+                let mut bytes = fs::read(entry.path()).expect("it is ours");
+                bytes[1_000_000] ^= 1;
+                fs::write(entry.path(), bytes).expect("it is ours");
+            }
+        }
+    }
+    fs::remove_file(repo.dir().join("take.bin")).expect("it is ours");
+    let checkout = repo.git(&["checkout", "-q", "--", "."]);
+    checkout.ok();
+    assert!(!checkout.err().contains("pointer"), "{}", checkout.story());
+    repo.holds("take.bin", &content);
+    status_is(&repo, "");
+}

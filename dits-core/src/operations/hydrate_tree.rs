@@ -15,7 +15,7 @@
 mod recovery;
 mod workers;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +25,7 @@ use crate::pointer::Pointer;
 use crate::repo::Repository;
 use crate::repo::hydration_journal::{Journal, JournalError};
 use crate::repo::index_stat::{self, FileTime, NotPatched, Restat};
-use crate::repo::work_tree_file::SwapError;
+use crate::repo::work_tree_file::{Stands, SwapError};
 use crate::repo_path::RepoPath;
 use crate::store::Sources;
 use recovery::Recovery;
@@ -58,6 +58,16 @@ pub struct Hydration<'a> {
     pub inline: Vec<Wanted>,
     /// Pointers that stay for want of their content, as the journal says already.
     pub missing: Vec<Wanted>,
+    /// Pointers that stay because nobody wants their content.
+    pub unwanted: Vec<Wanted>,
+}
+
+impl<'a> Hydration<'a> {
+    /// Hydrating what is wanted, and nothing besides.
+    pub fn of(repository: &'a Repository, sources: &'a Sources, wanted: Vec<Wanted>) -> Hydration<'a> {
+        let (inline, missing, unwanted) = (Vec::new(), Vec::new(), Vec::new());
+        Hydration { repository, sources, journal: None, wanted, inline, missing, unwanted }
+    }
 }
 
 /// What came of it.
@@ -116,8 +126,25 @@ enum FileError {
 
 /// A file that is as it should be, and of which git's index is to be told.
 struct Settled {
-    wanted: Wanted,
+    path: RepoPath,
+    stands: Stands,
     written: Written,
+}
+
+/// A file that git wrote from the filter's answer, or a pointer that stays one.
+struct Resting {
+    path: RepoPath,
+    stands: Stands,
+}
+
+impl Resting {
+    fn content(wanted: Wanted) -> Resting {
+        Resting { path: wanted.path, stands: Stands::Content(wanted.pointer) }
+    }
+
+    fn pointer(wanted: &Wanted) -> Resting {
+        Resting { path: wanted.path.clone(), stands: Stands::Pointer(wanted.pointer) }
+    }
 }
 
 /// Puts the content of all that is wanted in the place of its pointers, in parallel, and tells git's index.
@@ -128,13 +155,17 @@ struct Settled {
 ///
 /// [`TreeError`] if nothing can be done at all. What happened to each file is in the [`Outcome`].
 pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcome, TreeError> {
-    let Hydration { repository, sources, mut journal, wanted, inline, missing } = hydration;
+    let Hydration { repository, sources, mut journal, wanted, inline, missing, unwanted } = hydration;
     let top = repository.work_tree().ok_or(TreeError::Bare)?;
     let has_journal = journal.is_some();
     let mut wanted: BTreeMap<RepoPath, Pointer> =
         wanted.into_iter().map(|wanted| (wanted.path, wanted.pointer)).collect();
     let mut outcome = Outcome::default();
-    let recovery = Recovery::run(repository, sources, top, &wanted, &mut outcome);
+    let recovery = match wanted.is_empty() && inline.is_empty() && !unwanted.is_empty() {
+        // Who wants no content now does not want that of before.
+        true => Recovery::default(),
+        false => Recovery::run(repository, sources, top, &wanted, &mut outcome),
+    };
     if journal.is_none() && !(wanted.is_empty() && recovery.wanted.is_empty() && outcome.missing.is_empty()) {
         journal = Some(Journal::create(repository.git_dir())?);
     }
@@ -153,7 +184,10 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
         unsure_from: index_time.map(|time| time.seconds),
         watch,
     };
-    let mut settled = work.run(wanted, inline, &mut outcome);
+    let resting = inline.into_iter().map(Resting::content).chain(unwanted.iter().map(Resting::pointer));
+    let mut settled = work.run(wanted, resting.collect(), &mut outcome);
+    let left = outcome.failed.iter().map(|failed| &failed.wanted).chain(&outcome.missing).chain(&missing);
+    settled.extend(work.run(BTreeMap::new(), left.map(Resting::pointer).collect(), &mut Outcome::default()));
     settled.extend(recovery.settled());
     tell_index(repository, &settled, &mut outcome);
     let untold = matches!(&outcome.not_patched, Some(error) if !matches!(error, NotPatched::Refused { .. }));
@@ -183,10 +217,10 @@ fn tell_index(repository: &Repository, settled: &[Settled], outcome: &mut Outcom
     if settled.is_empty() {
         return;
     }
-    let restat = |Settled { wanted, written }: &Settled| Restat {
-        path: wanted.path.as_bstr().to_owned(),
-        pointer: wanted.pointer,
-        size: wanted.pointer.size,
+    let restat = |Settled { path, stands, written }: &Settled| Restat {
+        path: path.as_bstr().to_owned(),
+        pointer: stands.pointer(),
+        size: stands.size(),
         inode: written.inode,
         modified: FileTime { seconds: written.date.secs, nanoseconds: written.date.nanos },
     };
@@ -195,7 +229,8 @@ fn tell_index(repository: &Repository, settled: &[Settled], outcome: &mut Outcom
         // Where there is no index, nothing is compared with it.
         Ok(_) | Err(NotPatched::Absent { .. }) => {}
         Err(error) => {
-            outcome.untold = settled.iter().map(|settled| settled.wanted.clone()).collect();
+            let wanted = |settled: &Settled| Wanted { path: settled.path.clone(), pointer: settled.stands.pointer() };
+            outcome.untold = settled.iter().map(wanted).collect();
             // An index that is refused is refused again, and who called finds another way, or none.
             if !matches!(error, NotPatched::Refused { .. }) {
                 let warning = "git may call hydrated files modified until `git dits pull` tells it of them";
@@ -217,9 +252,9 @@ fn finish(journal: Option<Journal>, settled: &[Settled], untold: bool, outcome: 
                 |failed: &Failed| Record::Fail { path: failed.wanted.path.clone(), reason: failed.reason.clone() };
             let mut records: Vec<Record> = outcome.failed.iter().map(fail).collect();
             records.extend(outcome.saved.iter().map(|path| Record::Done { path: path.clone() }));
-            let left: HashSet<&RepoPath> = outcome.failed.iter().map(|failed| &failed.wanted.path).collect();
-            let done = settled.iter().filter(|settled| !untold && !left.contains(&settled.wanted.path));
-            records.extend(done.map(|settled| Record::Done { path: settled.wanted.path.clone() }));
+            let is_done = |settled: &&Settled| !untold && matches!(settled.stands, Stands::Content(_));
+            let done = settled.iter().filter(is_done);
+            records.extend(done.map(|settled| Record::Done { path: settled.path.clone() }));
             journal.note(&records)
         }
     };

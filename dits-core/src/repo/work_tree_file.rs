@@ -47,6 +47,40 @@ pub enum State {
     Content,
 }
 
+/// What is to stand at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// The content of this pointer.
+    Content(Pointer),
+    /// The pointer itself.
+    Pointer(Pointer),
+}
+
+impl Stands {
+    /// The pointer, in either case.
+    pub fn pointer(&self) -> Pointer {
+        match self {
+            Stands::Content(pointer) | Stands::Pointer(pointer) => *pointer,
+        }
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Stands::Content(pointer) => pointer.size,
+            Stands::Pointer(pointer) => pointer.to_string().len() as u64,
+        }
+    }
+
+    /// Reads the file from its start, and says whether this is what it is.
+    fn is_in(&self, file: &File) -> io::Result<bool> {
+        match self {
+            Stands::Content(pointer) => has_content(file, pointer),
+            Stands::Pointer(pointer) => Ok(Pointer::parse(&read_start(file)?) == Some(*pointer)),
+        }
+    }
+}
+
 /// What became of a file that was to get another date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redated {
@@ -72,7 +106,7 @@ pub fn state(top: &Path, path: &BStr) -> io::Result<State> {
     }
 }
 
-/// Gives the content of `pointer` that stands at `path` the date, if it is from `unsure_from` on: in or after that
+/// Gives what stands at `path` the date, if it is from `unsure_from` on: in or after that
 /// second, git takes nobody's word for it that a file is what its index says.
 ///
 /// What is there is read and hashed once it has the date. Whoever changes it later changes its date, too.
@@ -80,14 +114,14 @@ pub fn state(top: &Path, path: &BStr) -> io::Result<State> {
 /// # Errors
 ///
 /// What the system said, other than that there is no such file or that it may not be touched.
-pub fn redate(top: &Path, path: &RepoPath, pointer: &Pointer, date: Date, unsure_from: i64) -> io::Result<Redated> {
+pub fn redate(top: &Path, path: &RepoPath, stands: Stands, date: Date, unsure_from: i64) -> io::Result<Redated> {
     let file = match Place::open(top, path.as_bstr()).and_then(|place| open_regular(&place.folder, place.name)) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM) => return Ok(Redated::Left),
         Err(error) => return Err(error.into()),
     };
     let before = rustix::fs::fstat(&file)?;
-    if before.st_size as u64 != pointer.size {
+    if before.st_size as u64 != stands.size() {
         return Ok(Redated::Left);
     }
     let own_date = date_of(&before);
@@ -101,9 +135,9 @@ pub fn redate(top: &Path, path: &RepoPath, pointer: &Pointer, date: Date, unsure
     }
     // A file system may know times less exactly than they are given.
     let dated = written_of(&rustix::fs::fstat(&file)?);
-    let is_content = has_content(&file, pointer)?;
+    let is_meant = stands.is_in(&file)?;
     let is_untouched = written_of(&rustix::fs::fstat(&file)?) == dated;
-    match (is_content, is_untouched) {
+    match (is_meant, is_untouched) {
         (true, true) => Ok(Redated::Done(dated)),
         (false, true) => {
             // Somebody had saved it before: that is to be seen.
@@ -176,9 +210,12 @@ fn open_regular(folder: &OwnedFd, name: &BStr) -> Result<File, Errno> {
 /// Reads as much as a pointer can have, and one byte more.
 fn read_at(folder: &OwnedFd, name: &BStr) -> Result<Vec<u8>, Errno> {
     let file = open_regular(folder, name)?;
+    read_start(&file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+fn read_start(file: &File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let most = limits::POINTER_LEN_MAX as u64 + 1;
-    file.take(most).read_to_end(&mut text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    file.take(limits::POINTER_LEN_MAX as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
 }
 

@@ -15,7 +15,7 @@ use crate::hydration_record::{Record, Written};
 use crate::pointer::Pointer;
 use crate::repo::Repository;
 use crate::repo::hydration_journal::{self, Entry, Journal, Left};
-use crate::repo::work_tree_file::{self, Recovered};
+use crate::repo::work_tree_file::{self, Recovered, Stands};
 use crate::repo_path::RepoPath;
 use crate::store::Sources;
 
@@ -108,7 +108,11 @@ impl Recovery {
 
     /// The files that are done, and of which git's index is to be told.
     pub fn settled(&self) -> impl Iterator<Item = Settled> {
-        self.in_place.iter().map(|(wanted, written)| Settled { wanted: wanted.clone(), written: *written })
+        self.in_place.iter().map(|(wanted, written)| Settled {
+            path: wanted.path.clone(),
+            stands: Stands::Content(wanted.pointer),
+            written: *written,
+        })
     }
 
     /// Removes the journals that were taken over, unless something of them is left and stands nowhere else: if git's

@@ -13,11 +13,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::hydrate::{self, HydrateError, Watch};
-use super::{Failed, FileError, Outcome, Settled, Wanted, reason};
+use super::{Failed, FileError, Outcome, Resting, Settled, Wanted, reason};
 use crate::hydration_record::Date;
 use crate::pointer::Pointer;
 use crate::repo::hydration_journal::Journal;
-use crate::repo::work_tree_file::{self, Redated, Swap, Swapped};
+use crate::repo::work_tree_file::{self, Redated, Stands, Swap, Swapped};
 use crate::repo_path::RepoPath;
 use crate::store::Sources;
 
@@ -40,7 +40,7 @@ pub(super) struct Work<'a> {
 
 enum Task {
     Hydrate(Wanted),
-    Redate(Wanted),
+    Redate(Resting),
 }
 
 /// What the threads found.
@@ -51,12 +51,17 @@ struct Findings {
 }
 
 impl Work<'_> {
-    /// Hydrates all of `wanted`, and dates the `inline` files. Returns the files that git's index is to be told of.
-    pub fn run(&self, wanted: BTreeMap<RepoPath, Pointer>, inline: Vec<Wanted>, outcome: &mut Outcome) -> Vec<Settled> {
+    /// Hydrates all of `wanted`, and dates the `resting` files. Returns the files that git's index is to be told of.
+    pub fn run(
+        &self,
+        wanted: BTreeMap<RepoPath, Pointer>,
+        resting: Vec<Resting>,
+        outcome: &mut Outcome,
+    ) -> Vec<Settled> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let wanted = wanted.into_iter().map(|(path, pointer)| Wanted { path, pointer });
         let (long, short): (Vec<_>, Vec<_>) = wanted.partition(|wanted| wanted.pointer.size >= TOGETHER_LEN_MIN);
-        let mut tasks: Vec<Task> = inline.into_iter().map(Task::Redate).collect();
+        let mut tasks: Vec<Task> = resting.into_iter().map(Task::Redate).collect();
         tasks.extend(short.into_iter().map(Task::Hydrate));
         let findings = Mutex::new(Findings::default());
         let next = AtomicUsize::new(0);
@@ -85,7 +90,7 @@ impl Work<'_> {
             Task::Hydrate(wanted) => self.hydrate(wanted, threads),
             // Git asks about it, that is all.
             Task::Redate(_) if is_stopped => Ok(Swapped::Left),
-            Task::Redate(wanted) => self.redate(wanted),
+            Task::Redate(resting) => self.redate(resting),
         };
         let mut findings = findings.lock().unwrap_or_else(|broken| broken.into_inner());
         let Findings { settled, outcome } = &mut *findings;
@@ -93,10 +98,11 @@ impl Work<'_> {
             (_, Ok(Swapped::Left)) => {}
             (Task::Hydrate(wanted), Ok(Swapped::Done(written))) => {
                 outcome.hydrated.push(wanted.clone());
-                settled.push(Settled { wanted: wanted.clone(), written });
+                let (path, stands) = (wanted.path.clone(), Stands::Content(wanted.pointer));
+                settled.push(Settled { path, stands, written });
             }
-            (Task::Redate(wanted), Ok(Swapped::Done(written))) => {
-                settled.push(Settled { wanted: wanted.clone(), written });
+            (Task::Redate(Resting { path, stands }), Ok(Swapped::Done(written))) => {
+                settled.push(Settled { path: path.clone(), stands: *stands, written });
             }
             (Task::Hydrate(wanted), Ok(Swapped::Saved)) => outcome.saved.push(wanted.path.clone()),
             (Task::Hydrate(wanted), Err(FileError::Hydrate(HydrateError::Stopped))) => {
@@ -132,10 +138,10 @@ impl Work<'_> {
         path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == wanted.pointer.size)
     }
 
-    fn redate(&self, wanted: &Wanted) -> Result<Swapped, FileError> {
+    fn redate(&self, resting: &Resting) -> Result<Swapped, FileError> {
         let Some(unsure_from) = self.unsure_from else { return Ok(Swapped::Left) };
-        let Wanted { path, pointer } = wanted;
-        Ok(match work_tree_file::redate(self.top, path, pointer, self.date, unsure_from)? {
+        let Resting { path, stands } = resting;
+        Ok(match work_tree_file::redate(self.top, path, *stands, self.date, unsure_from)? {
             Redated::Done(written) => Swapped::Done(written),
             Redated::NotNeeded | Redated::Left => Swapped::Left,
         })

@@ -194,7 +194,7 @@ fn no_link_is_followed() {
     symlink(outside.path(), tree.top().join("a")).expect("linked");
     assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Absent);
     assert_eq!(tree.swap(write).expect("tried"), Swapped::Left);
-    assert_eq!(redate(&tree.top(), &path(), &pointer(), DATE, 0).expect("tried"), Redated::Left);
+    assert_eq!(redate(&tree.top(), &path(), Stands::Content(pointer()), DATE, 0).expect("tried"), Redated::Left);
     assert_eq!(recover(&tree.top(), &path(), &Entry::default()).expect("tried"), Recovered::default());
     assert_eq!(fs::read(outside.path().join("b.bin")).expect("there"), pointer().to_string().as_bytes());
 }
@@ -203,9 +203,13 @@ fn no_link_is_followed() {
 fn a_file_gets_its_date_only_with_the_content_behind_it() {
     let tree = Tree::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later").as_secs() as i64;
-    let redated = |unsure_from| redate(&tree.top(), &path(), &pointer(), DATE, unsure_from).expect("tried");
+    let redated_as = |stands, unsure_from| redate(&tree.top(), &path(), stands, DATE, unsure_from).expect("tried");
+    let redated = |unsure_from| redated_as(Stands::Content(pointer()), unsure_from);
     let modified = || tree.file().metadata().expect("there").modified().expect("known");
     assert_eq!(redated(0), Redated::Left, "a pointer is not the content");
+    assert!(matches!(redated_as(Stands::Pointer(pointer()), 0), Redated::Done(_)));
+    let other = Pointer { size: 8, ..pointer() };
+    assert_eq!(redated_as(Stands::Pointer(other), 0), Redated::Left);
     fs::write(tree.file(), b"CONTENT").expect("written");
     let saved = modified();
     assert_eq!(redated(0), Redated::Left);
