@@ -4,6 +4,7 @@ mod add;
 mod checkout;
 mod hydration;
 mod odd_files;
+mod shared_blocks;
 
 mod clone;
 mod fetch;

@@ -8,21 +8,37 @@
 //! whatever the file's length, and whatever its manifest says: a run has at most [`BLOCK_CHUNKS_MAX`] chunks
 //! for each of its blocks.
 
+use std::fs::File;
 use std::iter::Peekable;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Scope;
 
 use blake3::hazmat::ChainingValue;
 
 use super::chunk_stream::{OutlineError, Placed, Walk, read_all};
+use super::hydrate::{HydrateError, Watch};
 use crate::chunking::tree_hasher::BlockHasher;
 use crate::limits::{BLOCK_CHUNKS_MAX, BLOCK_LEN};
 use crate::store::Items;
 
 /// Most blocks of one run.
 const RUN_BLOCKS_MAX: usize = 16;
+/// Runs that each thread takes before the values are handed on.
+const RUNS_PER_ROUND: usize = 16;
+/// Bytes of a file that are read at a time.
+const PIECE_LEN: usize = 256 * 1024;
 /// Runs that wait for each thread.
 const RUNS_WAITING: usize = 2;
+
+/// Most threads that work on one proof.
+const THREADS_MAX: usize = 4;
+
+/// How many threads to work with here: one for each core, within bounds.
+pub(super) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+}
 
 /// Neighbouring blocks whose values are wanted, and the chunks that they touch.
 pub(super) struct Run {
@@ -133,6 +149,67 @@ pub(super) fn hash_each<E: From<OutlineError> + Send>(
         }
         (given.saturating_sub(ahead)..given).try_for_each(take)
     })
+}
+
+/// Hashes what stands in a file of two blocks or more, on up to `threads` threads, and hands the values of its blocks
+/// to `each`, in order. `watch` hears of every piece.
+///
+/// # Errors
+///
+/// [`HydrateError::Stopped`], and [`HydrateError::Write`] if the file cannot be read.
+pub(super) fn hash_file(
+    file: &File,
+    size: u64,
+    threads: usize,
+    watch: Watch<'_>,
+    mut each: impl FnMut(ChainingValue),
+) -> Result<(), HydrateError> {
+    let run_len = RUN_BLOCKS_MAX as u64 * BLOCK_LEN;
+    let starts: Vec<u64> = (0..size).step_by(run_len as usize).collect();
+    let threads = threads.max(1);
+    for starts in starts.chunks(threads * RUNS_PER_ROUND) {
+        let hashed: Vec<Result<Vec<ChainingValue>, HydrateError>> = std::thread::scope(|scope| {
+            let share = starts.len().div_ceil(threads);
+            let read = |starts: &[u64]| {
+                let mut values = Vec::new();
+                starts
+                    .iter()
+                    .try_for_each(|start| hash_run_of(file, *start..size.min(start + run_len), watch, &mut values))?;
+                Ok(values)
+            };
+            let running: Vec<_> = starts.chunks(share).map(|starts| scope.spawn(move || read(starts))).collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        for values in hashed {
+            values?.into_iter().for_each(&mut each);
+        }
+    }
+    Ok(())
+}
+
+/// Hashes the blocks of one run of a file.
+fn hash_run_of(
+    file: &File,
+    mut run: Range<u64>,
+    watch: Watch<'_>,
+    values: &mut Vec<ChainingValue>,
+) -> Result<(), HydrateError> {
+    let mut hasher = BlockHasher::starting_at(run.start);
+    let mut piece = vec![0; PIECE_LEN];
+    while !run.is_empty() {
+        let len = PIECE_LEN.min((run.end - run.start) as usize);
+        file.read_exact_at(&mut piece[..len], run.start).map_err(HydrateError::Write)?;
+        hasher.push(&piece[..len], |value| values.push(value));
+        run.start += len as u64;
+        if watch(len as u64).is_break() {
+            return Err(HydrateError::Stopped);
+        }
+    }
+    values.extend(hasher.last_value());
+    Ok(())
 }
 
 /// The values of a run's blocks.

@@ -15,11 +15,11 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
-use super::block_runs::{self, Reading};
+use super::block_runs::{self, Reading, Sink};
 use super::chunk_stream::{OutlineError, Walk, for_each_chunk, read_manifest, read_span};
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
-use crate::limits::BLOCK_LEN;
+use crate::limits::{self, BLOCK_LEN};
 use crate::manifest::block_tree::TreeBuilder;
 use crate::manifest::span::ChunkEntry;
 use crate::manifest::{Layout, Manifest};
@@ -134,7 +134,10 @@ pub fn write_file(
         file.set_len(pointer.size).map_err(HydrateError::Write)?;
         for hash in sources.manifests_of(&pointer.oid)? {
             let Ok(manifest) = usable(sources, &hash, pointer) else { continue };
-            match write_blocks(sources, &manifest, file, threads, watch) {
+            if share_blocks(sources, &manifest, file, threads, watch)? {
+                return Ok(());
+            }
+            match oid_of_blocks(sources, &manifest, threads, &|at, bytes| write_piece(file, at, bytes, watch)) {
                 Ok(oid) if oid == Some(pointer.oid) => return Ok(()),
                 Err(error @ (HydrateError::Write(_) | HydrateError::Stopped)) => return Err(error),
                 _ => {}
@@ -149,20 +152,50 @@ pub fn write_file(
     })
 }
 
-/// Writes the blocks of a file of two or more; returns what they hash to.
-fn write_blocks(
+/// Has the file share its blocks with the pack that is this content byte for byte, if there is one and the file
+/// system can: nothing is written then. What is in the file is read and hashed; returns false if it is not the
+/// content.
+fn share_blocks(
     sources: &Sources,
     manifest: &Manifest,
     file: &File,
     threads: usize,
     watch: Watch<'_>,
+) -> Result<bool, HydrateError> {
+    let size = manifest.pointer().size;
+    let Some(Ok(first)) = Walk::new(sources, manifest).next() else { return Ok(false) };
+    if size < limits::PACK_PAYLOAD_TARGET || !sources.share_pack(&first.entry.hash.into(), size, file)? {
+        return Ok(false);
+    }
+    let mut tree = TreeBuilder::default();
+    let each = |value| drop(tree.push(value));
+    match block_runs::hash_file(file, size, threads, watch, each) {
+        Ok(()) => Ok(tree.finish().is_some_and(|tree| tree.oid == manifest.pointer().oid)),
+        Err(error @ HydrateError::Stopped) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Returns true if a manifest leads to its file. The pieces are not checked one by one but as a whole, by the oid, on
+/// up to `threads` threads; what is wrong is left to [`check`] to find out.
+pub(super) fn leads_to_its_file(sources: &Sources, manifest: &Manifest, threads: usize) -> bool {
+    let pointer = manifest.pointer();
+    let oid = || oid_of_blocks(sources, manifest, threads, &|_, _| Ok(()));
+    pointer.size > BLOCK_LEN && oid().is_ok_and(|oid| oid == Some(pointer.oid))
+}
+
+/// What the blocks of a file of two or more hash to. Their bytes go to `sink`.
+fn oid_of_blocks(
+    sources: &Sources,
+    manifest: &Manifest,
+    threads: usize,
+    sink: Sink<'_, HydrateError>,
 ) -> Result<Option<FileHash>, HydrateError> {
     let size = manifest.pointer().size;
     let is_known = vec![false; size.div_ceil(BLOCK_LEN) as usize];
     let runs = block_runs::unknown(Walk::new(sources, manifest), &is_known, size);
     let mut tree = TreeBuilder::default();
-    let sink = |at: u64, bytes: &[u8]| write_piece(file, at, bytes, watch);
-    block_runs::hash_each(sources, Reading::Unchecked, threads, runs, &sink, |_, values| {
+    block_runs::hash_each(sources, Reading::Unchecked, threads, runs, sink, |_, values| {
         values.into_iter().for_each(|value| drop(tree.push(value)));
         Ok::<_, HydrateError>(())
     })?;

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,6 +115,12 @@ impl Store {
             is_there => Ok(is_there),
         });
         each.collect()
+    }
+
+    pub(super) fn share_pack(&self, first: &ItemId, len: u64, to: &File) -> Result<bool, StoreError> {
+        let copies = self.find(first)?.copies;
+        let mut packs = copies.iter().filter(|copy| copy.entry.place == 0 && copy.entry.codec == Codec::Raw);
+        Ok(packs.any(|copy| copy.pack.share_blocks(len, to)))
     }
 
     /// Returns true if a pack of `domain` whose path is none of `doubted` has the item.

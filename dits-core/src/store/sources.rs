@@ -6,6 +6,8 @@
 //!
 //! **Must hold:** a store that cannot be used never hides an item that another one has.
 
+use std::fs::File;
+
 use super::error::{ReadError, StoreError};
 use super::{Located, Store, StoredForm, StoredItem};
 use crate::hash::{FileHash, ManifestHash};
@@ -103,6 +105,18 @@ impl Sources {
             absent.into_iter().zip(answers).for_each(|(at, answer)| has[at] = answer);
         }
         Ok(has)
+    }
+
+    /// Has `to` share the blocks of a pack whose payload begins with the raw item and has `len` bytes or more, cut
+    /// off there. Returns false if there is none, or the file system cannot: `to` is then as it was. What it has
+    /// else is for the caller to check.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sources::has`].
+    pub fn share_pack(&self, first: &ItemId, len: u64, to: &File) -> Result<bool, StoreError> {
+        let other = |store: &Store| store.share_pack(first, len, to).unwrap_or(false);
+        Ok(self.own.share_pack(first, len, to)? || self.others.iter().any(other))
     }
 
     /// Reads as [`Store::read`], from the first store that has a good copy.

@@ -1,0 +1,45 @@
+//! On a file system that shares blocks, a checkout writes no data.
+
+use std::path::Path;
+use std::process::Command;
+
+use dits_tests::World;
+use dits_tests::media::{MIB, noise};
+use dits_tests::needs::needs_root;
+use dits_tests::small_disk::SmallDisk;
+
+/// Bytes in use on the file system of `dir`.
+fn used(dir: &Path) -> u64 {
+    assert!(Command::new("sync").status().expect("sync can be started").success());
+    let stat = rustix::fs::statvfs(dir).expect("the disk is mounted");
+    (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+}
+
+#[test]
+fn a_long_file_is_checked_out_without_a_copy_of_its_data() {
+    let world = World::new();
+    if !needs_root() {
+        return;
+    }
+    let Some(disk) = SmallDisk::sharing_blocks(&world.path("disk"), 512 * MIB as u64) else { return };
+    let repo = world.repo("disk/film");
+    // A head that would shrink, as sample tables do, and a length that is no multiple of a block.
+    let content = [vec![7; 100_000], noise(1, 80 * MIB), vec![1; 777]].concat();
+    repo.write("take.bin", &content);
+    repo.commit("a take");
+    let before = used(disk.dir());
+    std::fs::remove_file(repo.dir().join("take.bin")).expect("it is ours");
+    let without = used(disk.dir());
+    assert!(before - without > 70 * MIB as u64, "the content was there twice: {before} and {without}");
+    repo.git(&["checkout", "-q", "--", "take.bin"]).ok();
+    repo.holds("take.bin", &content);
+    let after = used(disk.dir());
+    assert!(after - without < 2 * MIB as u64, "the checkout took {} bytes", after - without);
+    // The store's copy is another file: a save does not reach it.
+    let mut saved = content.clone();
+    saved[50 * MIB] ^= 1;
+    repo.write("take.bin", &saved);
+    repo.git(&["checkout", "-q", "--", "take.bin"]).ok();
+    repo.holds("take.bin", &content);
+    assert_eq!(repo.git(&["status", "--porcelain"]).ok(), "");
+}
