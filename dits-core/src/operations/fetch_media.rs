@@ -27,6 +27,7 @@ use crate::item::{ItemId, ItemKind};
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::manifest::span::Span;
+use crate::operations::block_runs;
 use crate::operations::chunk_stream::OutlineError;
 use crate::operations::hydrate::{self, HydrateError};
 use crate::operations::push_media::Progress;
@@ -38,6 +39,9 @@ use room::{Arrived, Batch};
 
 /// Manifests that are held in memory at once, in bytes.
 const MANIFESTS_LEN_MAX: usize = 2 * limits::MANIFEST_LEN_MAX;
+
+/// From this length on, in bytes, a file is checked on all cores.
+const SIDE_BY_SIDE_MIN: u64 = 32 * 1024 * 1024;
 
 /// Why a file was not fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -294,6 +298,11 @@ impl Fetching<'_> {
 
     /// Checks that a manifest from outside leads to its file.
     fn check(&self, manifest: &Manifest) -> Result<Result<(), NotFetched>, FetchError> {
+        // The whole at once is quicker; what is wrong is found piece by piece.
+        let threads = if manifest.pointer().size >= SIDE_BY_SIDE_MIN { block_runs::threads() } else { 1 };
+        if hydrate::leads_to_its_file(self.sources, manifest, threads) {
+            return Ok(Ok(()));
+        }
         Ok(match hydrate::check(self.sources, &manifest.hash(), manifest, |_| Ok(())) {
             Ok(()) => Ok(()),
             Err(HydrateError::Store(error)) => return Err(error.into()),

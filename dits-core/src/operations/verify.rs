@@ -28,8 +28,6 @@ use crate::store::{ReadError, Store, StoreError};
 
 use blake3::hazmat::ChainingValue;
 
-/// Most threads of one proof.
-const THREADS_MAX: usize = 4;
 /// Most missing items that one answer lists.
 pub const MISSING_MAX: usize = 64 * 1024;
 
@@ -171,8 +169,7 @@ fn hash_blocks(
     };
     let mut merging = Merging::new(store, manifest, &known);
     let runs = block_runs::unknown(Walk::new(store, manifest), &known.is_known, size);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    block_runs::hash_each(store, reading, threads, runs, &|_, _| Ok(()), |first_block, values| {
+    block_runs::hash_each(store, reading, block_runs::threads(), runs, &|_, _| Ok(()), |first_block, values| {
         merging.push(first_block, &values)
     })?;
     merging.finish()
