@@ -6,7 +6,7 @@
 //! `core.hooksPath` names: that one belongs to a team or to another program.
 //!
 //! **Must hold:**
-//! - a hook that was there before is kept, is run first, and comes back when Dits leaves;
+//! - a hook that was there before is kept, is run too, and comes back when Dits leaves;
 //! - git calls each of ours once: from its configuration where it reads hooks there (2.54 and later),
 //!   from a file elsewhere;
 //! - what cannot be done is said, with the lines to add by hand.
@@ -34,7 +34,7 @@ pub use kept::run_kept;
 pub enum Outcome {
     /// It was written.
     Installed,
-    /// It was written, and runs the one that was there first.
+    /// It was written, and runs the one that was there.
     Chained,
     /// It was there already.
     Unchanged,

@@ -134,7 +134,6 @@ pub fn pointers_in_work_tree(repository: &Repository, media: Vec<MediaFile>) -> 
 pub enum Which<'a> {
     /// Those of these files.
     Files(&'a [MediaFile]),
-    #[expect(dead_code, reason = "the hooks are to call it")]
     /// All that a checkout has promised to hydrate, in this or an earlier command, and has not yet. Where there is
     /// nothing, finding that out costs one look at a folder.
     Promised,

@@ -6,6 +6,7 @@
 //!
 //! **Must hold:** git itself decides what matches, never a second matcher.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -152,6 +153,14 @@ pub fn index_entries(git: &GitProgram, pathspecs: &[BString]) -> Result<Vec<Inde
     args.extend_from_slice(pathspecs);
     let listed = git.capture(args.iter().map(|arg| arg.to_os_str_lossy().into_owned()))?;
     Ok(listed.split_str("\0").filter_map(index_entry).collect())
+}
+
+/// The paths of the index that a sparse checkout leaves out of the work tree.
+pub fn skipped(git: &GitProgram, repository: &Repository) -> Result<HashSet<BString>, GitError> {
+    let Some(top) = repository.work_tree() else { return Ok(HashSet::new()) };
+    let listed = git.clone().in_dir(top).capture(["ls-files", "-z", "-t"])?;
+    let skipped = listed.split_str("\0").filter_map(|line| line.strip_prefix(b"S "));
+    Ok(skipped.map(BString::from).collect())
 }
 
 /// Reads `<mode> <blob> <stage>\t<path>`.

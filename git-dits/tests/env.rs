@@ -109,7 +109,7 @@ fn hooks_that_are_missing_or_of_others_are_named() {
     assert!(broken(&repo)[0].starts_with("core.hooksPath names /dev/null, where Dits is not called"));
     repo.git(&["config", "--unset", "core.hooksPath"]).ok();
     // Hooks that only a newer git than this one reads.
-    for hook in ["pre-push", "pre-commit"] {
+    for hook in ["pre-push", "pre-commit", "post-checkout", "post-merge"] {
         fs::remove_file(repo.dir().join(".git/hooks").join(hook)).expect("it was there");
         repo.git(&["config", &format!("hook.dits-{hook}.event"), hook]).ok();
         repo.git(&["config", &format!("hook.dits-{hook}.command"), "git-dits hook"]).ok();

@@ -7,7 +7,7 @@ use std::path::Path;
 use dits_tests::media::noise;
 use dits_tests::{Repo, World, programs};
 
-const NAMES: [&str; 2] = ["pre-push", "pre-commit"];
+const NAMES: [&str; 4] = ["pre-push", "pre-commit", "post-checkout", "post-merge"];
 
 fn write_hook(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -226,7 +226,7 @@ fn a_hook_that_was_there_hears_what_git_says_and_its_refusal_stands() {
     let before = files_in(&repo, ".git/hooks");
     repo.write(".gitattributes", "*.mp4 filter=dits\n");
     let installed = repo.git(&["dits", "install"]).ok();
-    assert!(installed.contains("written pre-push hook, which runs the one that was there first"), "{installed}");
+    assert!(installed.contains("written pre-push hook, which runs the one that was there"), "{installed}");
     repo.git(&["add", "."]).ok();
     let refused = repo.git(&["commit", "-q", "-m", "first"]).fails();
     assert!(refused.contains("theirs: no") && refused.contains("hooks/pre-commit says no"), "{refused}");
@@ -318,4 +318,60 @@ fn a_work_tree_of_its_own_and_a_submodule_have_hooks_too() {
     inner.write("big.dat", vec![0; 2_000_000]);
     inner.git(&["add", "big.dat"]).ok();
     assert!(inner.git(&["commit", "-q", "-m", "too large"]).fails().contains("big.dat"));
+}
+
+#[test]
+fn other_hooks_after_a_checkout_or_merge_see_content() {
+    let world = World::new();
+    let repo = world.repo("film");
+    for name in ["post-checkout", "post-merge"] {
+        let ours = repo.dir().join(".git/hooks").join(name);
+        fs::remove_file(&ours).expect("track put it there");
+        write_hook(&ours, &format!("#!/bin/sh\necho {name} \"$#\" \"$(wc -c <a.mov)\" >&2\n"));
+    }
+    repo.git(&["dits", "install"]).ok();
+    repo.write("a.mov", noise(1, 2_500_000));
+    repo.commit("one");
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    repo.write("a.mov", noise(2, 2_700_000));
+    repo.commit("two");
+    let back = repo.git(&["checkout", "-q", "main"]);
+    back.ok();
+    assert!(back.err().contains("post-checkout 3 2500000"), "{}", back.story());
+    repo.holds("a.mov", &noise(1, 2_500_000));
+    let trace = world.path("trace");
+    assert_eq!(repo.call(&["status", "--porcelain"]).env("GIT_TRACE", &trace).run().ok(), "");
+    let traced = fs::read_to_string(&trace).expect("git wrote it");
+    assert!(!traced.contains("git-dits-filter"), "{traced}");
+    let merged = repo.git(&["merge", "-q", "side"]);
+    merged.ok();
+    assert!(merged.err().contains("post-merge 1 2700000"), "{}", merged.story());
+    repo.holds("a.mov", &noise(2, 2_700_000));
+    assert_eq!(repo.status(), "");
+    assert_eq!(fs::read_dir(repo.store().join("hydration")).expect("listed").count(), 0, "nothing is left to do");
+}
+
+#[test]
+fn a_hook_that_has_nothing_to_do_starts_nothing() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    let trace = world.path("trace");
+    repo.call(&["checkout", "-q", "main"]).env("GIT_TRACE", &trace).run().ok();
+    let traced = fs::read_to_string(&trace).expect("git wrote it");
+    assert!(traced.contains("post-checkout"), "{traced}");
+    assert_eq!(traced.lines().filter(|line| line.contains("trace: built-in: git ")).count(), 1, "{traced}");
+    // One that lost its program warns, and the one that was there is run all the same.
+    let hook = repo.dir().join(".git/hooks/post-checkout");
+    let ours = fs::read_to_string(&hook).expect("there");
+    write_hook(&hook, &ours.replace(&programs::folder().display().to_string(), "/gone"));
+    write_hook(&repo.dir().join(".git/hooks/post-checkout.before-dits"), "#!/bin/sh\necho theirs >&2\n");
+    let out = repo.git(&["checkout", "-q", "side"]);
+    out.ok();
+    assert!(
+        out.err().contains("warning: the post-checkout hook of Dits has lost its program: /gone/git-dits"),
+        "{}",
+        out.story()
+    );
+    assert!(out.err().contains("theirs"), "{}", out.story());
 }

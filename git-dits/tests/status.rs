@@ -107,3 +107,45 @@ fn the_remote_is_the_one_that_git_would_push_to() {
     repo.git(&["config", "branch.main.pushRemote", "two"]).ok();
     assert_eq!(remote(), "two");
 }
+
+#[test]
+fn why_a_file_is_a_pointer_is_told() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    for (seed, path) in [(1, "a.mov"), (2, "proxies/b.mov"), (3, "sparse/c.mov")] {
+        repo.write(path, noise(seed, 2_000_000));
+    }
+    repo.commit("takes");
+    repo.push_to(&server.url("film"));
+    world.git(&["clone", "-q", "--no-checkout", &server.url("film"), "two"]).ok();
+    let two = Repo::at(&world, world.path("two"));
+    two.git(&["config", "dits.fetchExclude", "proxies"]).ok();
+    let url = server.url("film");
+    server.kill();
+    two.git(&["checkout", "-q", "main"]);
+    let reasons = || -> Vec<String> {
+        let facts: serde_json::Value =
+            serde_json::from_str(&two.git(&["dits", "status", "--json"]).ok()).expect("it is JSON");
+        let files = facts["not_hydrated"].as_array().expect("a list").clone();
+        files.iter().map(|file| format!("{}: {}", file["path"], file["reason"])).collect()
+    };
+    let told = reasons();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(
+        told[0].contains("cannot connect to") && told[0].contains("; its content is not in the local store"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("dits.fetchInclude or dits.fetchExclude leaves it out; its content is not"), "{told:?}");
+    // What a sparse checkout leaves out is neither told nor fetched.
+    two.git(&["sparse-checkout", "set", "--no-cone", "/*", "!sparse"]).ok();
+    assert_eq!(reasons().len(), 2);
+    let port: u16 = url.split(':').nth(2).and_then(|rest| rest.split('/').next()?.parse().ok()).expect("a port");
+    let server = dits_tests::Server::start_on(&world, &world.path("server"), port, &[]);
+    assert_eq!(two.git(&["dits", "fetch"]).ok(), "1 file fetched (1.9 MiB)");
+    assert!(reasons()[0].ends_with("its content is in the local store\""), "{:?}", reasons());
+    two.git(&["dits", "pull"]).ok();
+    assert_eq!(reasons().len(), 1);
+    assert_eq!(two.git(&["dits", "fetch", "origin", "HEAD"]).ok(), "1 file fetched (1.9 MiB), 1 here already");
+    drop(server);
+}

@@ -33,17 +33,23 @@ pub enum Hook {
     PrePush,
     /// No large file is committed past Dits, nor anything while the store has a failed sync behind it.
     PreCommit,
+    /// What a checkout has put off is hydrated before others look.
+    PostCheckout,
+    /// The same, after a merge.
+    PostMerge,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Hook; 2] = [Hook::PrePush, Hook::PreCommit];
+    pub const ALL: [Hook; 4] = [Hook::PrePush, Hook::PreCommit, Hook::PostCheckout, Hook::PostMerge];
 
     /// Git's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Hook::PrePush => "pre-push",
             Hook::PreCommit => "pre-commit",
+            Hook::PostCheckout => "post-checkout",
+            Hook::PostMerge => "post-merge",
         }
     }
 
@@ -51,6 +57,7 @@ impl Hook {
     pub fn may_refuse(self) -> bool {
         match self {
             Hook::PrePush | Hook::PreCommit => true,
+            Hook::PostCheckout | Hook::PostMerge => false,
         }
     }
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::here::Here;
 use crate::hydrating::{self, Fetched, PathArgs};
+use crate::media_files;
 use crate::out::Out;
 use crate::pointers::{self, MediaFile};
 use crate::report::{EXIT_STATUSES, Failure};
@@ -84,6 +85,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let patterns = args.paths.patterns(&repository, &settings)?;
             let mut media = media_of(&here, &repository, &args.revisions)?;
             media.retain(|wanted| patterns.wants(wanted.path.as_bstr()));
+            if args.revisions.is_empty() {
+                let sparse = media_files::skipped(&here.git, &repository)?;
+                media.retain(|wanted| !sparse.contains(&wanted.path));
+            }
             media
         }
     };

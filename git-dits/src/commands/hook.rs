@@ -4,15 +4,17 @@
 //!
 //! **May touch:** what each hook names.
 //!
-//! **Must hold:** a hook that was there before Dits runs first, with the same arguments and
-//! the same standard input, and its refusal stands.
+//! **Must hold:** a hook that was there before Dits runs, too, with the same arguments and the same standard
+//! input, and its refusal stands: first where it may stop something, last where it may need content.
 
 mod install;
+mod post;
 mod pre_commit;
 mod pre_push;
 mod pre_receive;
 
 use clap::Subcommand;
+use dits_core::repo::hooks;
 
 use crate::report::{EXIT_STATUSES, Failure};
 
@@ -27,6 +29,8 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Hook {
     Install(install::Args),
+    PostCheckout(post::Args),
+    PostMerge(post::Args),
     PreCommit(pre_commit::Args),
     PrePush(pre_push::Args),
     PreReceive(pre_receive::Args),
@@ -36,6 +40,8 @@ enum Hook {
 pub fn run(args: Args) -> Result<(), Failure> {
     match args.hook {
         Hook::Install(args) => install::run(&args),
+        Hook::PostCheckout(args) => post::run(hooks::Hook::PostCheckout, &args),
+        Hook::PostMerge(args) => post::run(hooks::Hook::PostMerge, &args),
         Hook::PreCommit(args) => pre_commit::run(&args),
         Hook::PrePush(args) => pre_push::run(&args),
         Hook::PreReceive(args) => pre_receive::run(&args),

@@ -161,9 +161,7 @@ fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
     for Change { hook, state } in &facts.hooks {
         match state {
             Outcome::Installed => out.line(format_args!("written {hook} hook"))?,
-            Outcome::Chained => {
-                out.line(format_args!("written {hook} hook, which runs the one that was there first"))?
-            }
+            Outcome::Chained => out.line(format_args!("written {hook} hook, which runs the one that was there"))?,
             Outcome::InConfig => out.line(format_args!("written {hook} hook in the repository's configuration"))?,
             Outcome::Unchanged => out.line(format_args!("unchanged {hook} hook"))?,
             _ => {}

@@ -11,11 +11,12 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 use dits_core::operations::hydrate::{self, Completeness};
+use dits_core::repo::config::{self, FETCH_EXCLUDE, FETCH_INCLUDE, Settings};
 use dits_core::repo::git_program::GitProgram;
 use dits_core::repo::pointer_walk::Found;
 use dits_core::repo::work_tree_file::{self, State};
-use dits_core::repo::{stores, unsynced};
-use dits_core::store::Sources;
+use dits_core::repo::{Repository, hydration_journal, stores, unsynced};
+use dits_core::repo_path::RepoPath;
 use serde::Serialize;
 
 use crate::changes::{self, Change};
@@ -66,7 +67,9 @@ struct NotHydrated {
     path: String,
     oid: String,
     size: u64,
-    reason: &'static str,
+    reason: String,
+    /// Whether its content is in the local store.
+    in_store: bool,
 }
 
 /// Runs the command.
@@ -84,7 +87,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         not_pushed: unpushed.map(not_pushed),
         staged: changes::staged(&git, top)?,
         changed: changes::unstaged(&git, top, &media)?,
-        not_hydrated: not_hydrated(&stores::open_sources(&repository, &settings)?, top, &media)?,
+        not_hydrated: not_hydrated(&repository, &settings, top, &media)?,
         unsynced: unsynced::check(&stores::store_options(&repository, &settings).dir)?,
     };
     print(&facts, args.json)
@@ -105,19 +108,36 @@ fn not_pushed(unpushed: Unpushed) -> NotPushed {
     NotPushed { remote: unpushed.remote, files: files.collect() }
 }
 
-fn not_hydrated(sources: &Sources, top: &Path, media: &[MediaFile]) -> Result<Vec<NotHydrated>, Failure> {
+fn not_hydrated(
+    repository: &Repository,
+    settings: &Settings,
+    top: &Path,
+    media: &[MediaFile],
+) -> Result<Vec<NotHydrated>, Failure> {
+    let sources = stores::open_sources(repository, settings)?;
+    let committed = config::Committed::read(repository)?;
+    let patterns = settings.fetch_patterns(&committed);
+    let journals = hydration_journal::entries(repository.git_dir())?;
     let mut found = Vec::new();
     for MediaFile { entry, pointer } in media {
         let State::Pointer(there) = work_tree_file::state(top, entry.path.as_bstr())? else { continue };
         if *pointer != Some(there) {
             continue;
         }
-        let reason = match hydrate::completeness(sources, &there)? {
-            Completeness::Complete => "its content is in the local store",
-            _ => "its content is not in the local store",
+        let in_store = hydrate::completeness(&sources, &there)? == Completeness::Complete;
+        let place =
+            if in_store { "its content is in the local store" } else { "its content is not in the local store" };
+        let noted = RepoPath::new(entry.path.clone()).ok().and_then(|path| journals.get(&path));
+        let why = match noted.filter(|noted| noted.pointer == Some(there)) {
+            Some(noted) => Some(noted.reason.clone().unwrap_or_else(|| "hydrating it was interrupted".to_owned())),
+            None if !patterns.wants(entry.path.as_bstr()) => {
+                Some(format!("{FETCH_INCLUDE} or {FETCH_EXCLUDE} leaves it out"))
+            }
+            None => None,
         };
+        let reason = why.map_or_else(|| place.to_owned(), |why| format!("{why}; {place}"));
         let (oid, size) = (there.oid.to_string(), there.size);
-        found.push(NotHydrated { path: entry.path.to_string(), oid, size, reason });
+        found.push(NotHydrated { path: entry.path.to_string(), oid, size, reason, in_store });
     }
     Ok(found)
 }

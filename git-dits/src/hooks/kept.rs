@@ -1,6 +1,6 @@
 //! Running the hook that was there before ours.
 //!
-//! **For:** each hook of Dits, before it does anything itself.
+//! **For:** each hook of Dits: before its own work where it may refuse, after it elsewhere.
 //!
 //! **May touch:** that hook, as a child.
 //!
