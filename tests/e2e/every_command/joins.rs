@@ -35,6 +35,25 @@ fn a_conflict_leaves_ours_whole_and_either_side_can_be_taken() {
 }
 
 #[test]
+fn a_merge_tool_gets_content_of_each_side() {
+    let world = World::new();
+    let scene = Scene::new(&world);
+    scene.after_conflict(&["merge", "-q", "clash"]).shows(&take(2), CONFLICT);
+    let sides = "cmp \"$LOCAL\" shots/large.bin || cmp \"$LOCAL\" small.bin; cp \"$REMOTE\" \"$MERGED\"";
+    scene.git(&["config", "merge.tool", "its"]);
+    scene.git(&["config", "mergetool.its.cmd", sides]);
+    scene.git(&["config", "mergetool.its.trustExitCode", "true"]);
+    scene.git(&["config", "mergetool.keepBackup", "false"]);
+    let solved = with(take(2), clash());
+    let staged = "M  shots/large.bin\nM  small.bin";
+    scene.after(&["mergetool", "--no-prompt"]).shows_though(
+        "the tool writes the files in the second of the index",
+        &solved,
+        staged,
+    );
+}
+
+#[test]
 fn a_merge_is_aborted() {
     let world = World::new();
     let scene = Scene::new(&world);

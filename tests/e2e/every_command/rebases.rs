@@ -52,6 +52,23 @@ fn rebase_with_commands_in_between() {
 }
 
 #[test]
+fn commands_within_a_rebase_see_content_where_they_have_to() {
+    let world = World::new();
+    let scene = Scene::new(&world);
+    branch_of_two(&scene);
+    let expected = world.path("expected");
+    std::fs::write(&expected, of(&take(2), LARGE)).expect("the folder is ours");
+    let exec = format!("cmp '{LARGE}' '{}'", expected.display());
+    let rebased = with(take(2), vec![("side.bin", of(&take(30), LARGE))]);
+    let inline = ["-c", "dits.hydrate=inline", "rebase", "-q", "--exec", &exec, "main"];
+    scene.after(&inline).shows_though(
+        "git wrote what it was answered in the second of the index, and a rebase writes the index once more",
+        &rebased,
+        "",
+    );
+}
+
+#[test]
 fn rebase_interactive_joins_and_stops() {
     let world = World::new();
     let scene = Scene::new(&world);

@@ -58,9 +58,6 @@ pub fn of(files: &Files, name: &str) -> Vec<u8> {
     found.unwrap_or_else(|| panic!("no {name} in it")).1.clone()
 }
 
-/// True once the filter leaves larger files to be hydrated after git, and the index knows them.
-const HYDRATION_PATCHES_THE_INDEX: bool = true;
-
 /// A clone of the film, and what was done in it last.
 pub struct Scene<'w> {
     repo: Repo<'w>,
@@ -181,7 +178,7 @@ impl<'w> Scene<'w> {
 
 /// Asserts that a `git status` started no filter.
 pub fn asks_nobody(asked: usize, story: &str) {
-    assert!(asked == 0 || !HYDRATION_PATCHES_THE_INDEX, "status started {asked} filters: {story}");
+    assert!(asked == 0, "status started {asked} filters: {story}");
 }
 
 impl After<'_, '_> {
