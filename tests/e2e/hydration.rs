@@ -224,6 +224,26 @@ fn a_checkout_that_is_interrupted_leaves_pointers_and_goes_on() {
 }
 
 #[test]
+fn a_pull_that_is_interrupted_while_it_writes_ends_as_shells_expect_and_goes_on() {
+    let world = World::new();
+    let contents: Vec<_> = (0..4).map(|n| noise(40 + n, 3 * MIB)).collect();
+    let paths = ["a.bin", "b.bin", "c.bin", "d.bin"];
+    let takes: Vec<(&str, &[u8])> = paths.into_iter().zip(contents.iter().map(Vec::as_slice)).collect();
+    let repo = emptied(&world, &takes);
+    repo.call(&["checkout", "-q", "--", "."]).env("GIT_DITS_SKIP_SMUDGE", "1").run().ok();
+    let pull = world.call("git-dits").args(["pull"]).dir(repo.dir());
+    let pull = pull.interrupt_at(Step::HydrationSwapped.name()).run();
+    assert_eq!(pull.status.code(), Some(130), "{}", pull.story());
+    assert!(pull.err().contains("interrupted") && pull.err().contains("git dits pull"), "{}", pull.story());
+    no_other_names(&repo, &paths);
+    assert!(paths.iter().any(|path| Pointer::parse(&repo.read(path)).is_some()));
+    assert_eq!(repo.status(), "");
+    repo.git(&["dits", "pull"]).ok();
+    takes.iter().for_each(|(path, content)| repo.holds(path, content));
+    status_is(&repo, "");
+}
+
+#[test]
 fn an_index_that_somebody_holds_is_told_later() {
     let world = World::new();
     let content = noise(30, 3 * MIB);
