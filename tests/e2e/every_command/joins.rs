@@ -94,11 +94,9 @@ fn pull_forward_merging_and_rebasing() {
     scene.after(&["pull", "-q", "--rebase"]).shows(&with(take(4), side()), "");
     scene.git(&["reset", "-q", "--hard", "mine"]);
     scene.write("side.txt", "edited\n");
-    scene.after(&["pull", "-q", "--rebase", "--autostash"]).shows_though(
-        "git makes entries of which it knows no size, and the files are not what they name",
-        &with(with(take(4), side()), vec![("side.txt", b"edited\n".to_vec())]),
-        " M side.txt",
-    );
+    scene
+        .after(&["pull", "-q", "--rebase", "--autostash"])
+        .shows(&with(with(take(4), side()), vec![("side.txt", b"edited\n".to_vec())]), " M side.txt");
 }
 
 #[test]

@@ -61,11 +61,7 @@ fn commands_within_a_rebase_see_content_where_they_have_to() {
     let exec = format!("cmp '{LARGE}' '{}'", expected.display());
     let rebased = with(take(2), vec![("side.bin", of(&take(30), LARGE))]);
     let inline = ["-c", "dits.hydrate=inline", "rebase", "-q", "--exec", &exec, "main"];
-    scene.after(&inline).shows_though(
-        "git wrote what it was answered in the second of the index, and a rebase writes the index once more",
-        &rebased,
-        "",
-    );
+    scene.after(&inline).shows(&rebased, "");
 }
 
 #[test]

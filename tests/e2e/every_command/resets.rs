@@ -14,7 +14,7 @@ fn reset_soft_and_mixed_leave_the_files() {
     let scene = Scene::new(&world);
     scene.after(&["reset", "-q", "--soft", "take-1"]).shows(&take(2), STAGED);
     scene.after(&["reset", "-q", "--mixed", "take-1"]).shows_though(NO_SIZE, &take(2), CHANGED);
-    scene.after(&["reset", "-q", "take-2"]).shows_though(NO_SIZE, &take(2), "");
+    scene.after(&["reset", "-q", "take-2"]).shows(&take(2), "");
     scene.after(&["reset", "-q", "take-0", "--", SMALL]).shows_though(NO_SIZE, &take(2), &format!("MM {SMALL}"));
 }
 
