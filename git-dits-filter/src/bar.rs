@@ -95,7 +95,8 @@ fn time(seconds: f64) -> String {
     }
 }
 
-fn is_unwanted() -> bool {
+/// Whether nobody looks, or somebody told git to be quiet.
+pub fn is_unwanted() -> bool {
     !io::stderr().is_terminal() || command_lines().any(|line| asks_for_quiet(&line))
 }
 

@@ -38,7 +38,7 @@ use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::config::Settings;
 use dits_core::repo::environment::Environment;
-use dits_core::repo::helper_program;
+use dits_core::repo::helper_program::{self, Progress};
 use dits_core::repo::stores::store_options;
 use dits_core::repo::unsynced;
 
@@ -119,7 +119,8 @@ fn run(mode: Mode, report: &mut Report<'_>) -> u8 {
     let own = std::env::current_exe().ok();
     let mut fetch = |wanted: &[Pointer]| {
         let program = helper_program::find(own.as_deref(), repo.env().get("PATH"));
-        helper_program::fetch(program.as_deref(), None, wanted)
+        let progress = if bar::is_unwanted() { Progress::Hidden } else { Progress::Shown };
+        helper_program::fetch(program.as_deref(), None, progress, wanted)
     };
     let mut cleaning = Cleaning::new(&stores);
     let mut smudging = Smudging::new(&stores, &policy, &mut fetch, Deferred::new(&repo, &settings));

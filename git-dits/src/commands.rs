@@ -27,13 +27,20 @@ mod untrack;
 
 use clap::{Parser, Subcommand};
 
-use crate::report::{EXIT_STATUSES, Failure};
+use crate::progress;
+use crate::report::{self, EXIT_STATUSES, Failure};
 
 /// Git for media: keeps large files out of Git's history and at everybody's hand
 #[derive(Parser)]
 #[command(name = "git dits", bin_name = "git dits", version, after_help = EXIT_STATUSES, subcommand_required = true)]
 #[command(arg_required_else_help = true, max_term_width = 100)]
 pub struct Command {
+    /// Say nothing but facts, failures and warnings
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Show no progress, on a terminal neither
+    #[arg(long, global = true)]
+    no_progress: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -63,6 +70,12 @@ enum Verb {
 impl Command {
     /// Runs the command that was asked for.
     pub fn run(self) -> Result<(), Failure> {
+        if self.quiet {
+            report::be_quiet();
+        }
+        if self.quiet || self.no_progress {
+            progress::hide();
+        }
         match self.verb {
             Verb::Install(args) => install::run(&args),
             Verb::Uninstall(args) => uninstall::run(&args),

@@ -35,7 +35,7 @@ use crate::interruption::{INTERRUPTED, Interruption};
 use crate::media_address;
 use crate::pointers::{self, MediaFile};
 use crate::programs::Programs;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::report::{self, Failure};
 
 /// Which paths are wanted, from the command line.
@@ -106,7 +106,8 @@ pub fn fetch(
     if remote.is_none() && repository.dits_remotes().is_empty() {
         media_address::find(&here.git, repository, &repository.settings()?)?;
     }
-    fetched.missing = helper_program::fetch(Some(&Programs::find()?.helper()?), remote.as_deref(), &asked);
+    fetched.missing =
+        helper_program::fetch(Some(&Programs::find()?.helper()?), remote.as_deref(), progress::of_helper(), &asked);
     for pointer in asked.iter().filter(|pointer| !fetched.missing.contains_key(&pointer.oid)) {
         fetched.fetched_count += 1;
         fetched.fetched_bytes += pointer.size;
@@ -173,7 +174,7 @@ pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: W
 /// A failure if a file that was to be hydrated was not.
 pub fn fail_if_left(outcome: &Outcome) -> Result<(), Failure> {
     if !outcome.stopped.is_empty() {
-        report::say("error: interrupted");
+        report::error("interrupted");
         report::hint(&format!("{} still to be hydrated: `git dits pull` goes on", counted(outcome.stopped.len())));
         return Err(Failure::told(INTERRUPTED));
     }

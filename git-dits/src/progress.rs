@@ -4,15 +4,33 @@
 //!
 //! **May touch:** standard error, if it is a terminal.
 //!
-//! **Must hold:** nothing is drawn in the first second, nor where nobody looks.
+//! **Must hold:** nothing is drawn in the first second, nor where nobody looks or wants to.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dits_core::repo::helper_program;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work that ends sooner shows nothing.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// Whether somebody asked for none.
+static HIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// From here on no bar is shown.
+pub fn hide() {
+    HIDDEN.store(true, Ordering::Relaxed);
+}
+
+/// What the remote helper may show.
+pub fn of_helper() -> helper_program::Progress {
+    match HIDDEN.load(Ordering::Relaxed) {
+        true => helper_program::Progress::Hidden,
+        false => helper_program::Progress::Shown,
+    }
+}
 
 /// A bar that shows up when the work turns out to be long.
 pub struct Progress {
@@ -33,7 +51,8 @@ impl Progress {
 
     /// Notes that `count` more bytes are done.
     pub fn advance(&mut self, count: u64) {
-        if !self.is_shown && self.started.elapsed() >= QUIET && std::io::stderr().is_terminal() {
+        let is_wanted = || !HIDDEN.load(Ordering::Relaxed) && std::io::stderr().is_terminal();
+        if !self.is_shown && self.started.elapsed() >= QUIET && is_wanted() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.is_shown = true;
         }

@@ -8,6 +8,7 @@
 
 use std::panic::UnwindSafe;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dits_core::failure::DONE;
 pub use dits_core::failure::Failure;
@@ -31,14 +32,29 @@ pub fn lines(text: &str) {
     eprint!("{text}");
 }
 
+/// Whether only facts, failures and warnings are wanted.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on nothing is said but facts, failures and warnings.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Says what failed, in words that are no [`Failure`]'s.
+pub fn error(message: &str) {
+    eprintln!("error: {message}");
+}
+
 /// Says what was done, where standard output is not for that.
 pub fn say(message: &str) {
-    eprintln!("{message}");
+    if !QUIET.load(Ordering::Relaxed) {
+        eprintln!("{message}");
+    }
 }
 
 /// Says what to do next.
 pub fn hint(message: &str) {
-    eprintln!("hint: {message}");
+    say(&format!("hint: {message}"));
 }
 
 /// Runs a command and tells the user how it ended; a panic in it is a bug in Dits.

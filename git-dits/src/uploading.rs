@@ -21,6 +21,7 @@ use dits_core::repo::Repository;
 use dits_core::repo::pointer_walk::{Found, GitId};
 
 use crate::programs::Programs;
+use crate::progress;
 use crate::report::Failure;
 
 /// What the refs of a remote named when git last heard of them.
@@ -76,7 +77,7 @@ fn ask_helper(needed: &[Found], to: &str, is_dry_run: bool) -> Result<Vec<String
     let helper = Programs::find()?.helper()?;
     let failed = |error: std::io::Error| Failure::new(format!("cannot run {}", helper.display())).because(&error);
     let mut command = Command::new(&helper);
-    command.arg("push-media").args(is_dry_run.then_some("--dry-run")).arg(to);
+    command.arg("push-media").args(progress::of_helper().args()).args(is_dry_run.then_some("--dry-run")).arg(to);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let mut answers = Vec::new();

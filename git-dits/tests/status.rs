@@ -142,7 +142,7 @@ fn why_a_file_is_a_pointer_is_told() {
     assert_eq!(reasons().len(), 2);
     let port: u16 = url.split(':').nth(2).and_then(|rest| rest.split('/').next()?.parse().ok()).expect("a port");
     let server = dits_tests::Server::start_on(&world, &world.path("server"), port, &[]);
-    assert_eq!(two.git(&["dits", "fetch"]).ok(), "1 file fetched (1.9 MiB)");
+    assert_eq!(two.git(&["dits", "fetch", "--no-progress"]).ok(), "1 file fetched (1.9 MiB)");
     assert!(reasons()[0].ends_with("its content is in the local store\""), "{:?}", reasons());
     two.git(&["dits", "pull"]).ok();
     assert_eq!(reasons().len(), 1);

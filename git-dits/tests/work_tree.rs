@@ -95,7 +95,7 @@ fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
     let world = World::new();
     let server = world.serve();
     let repo = film(&world);
-    repo.git(&["dits", "dehydrate", "b"]).ok();
+    assert_eq!(repo.git(&["dits", "--quiet", "dehydrate", "b"]).err(), "");
     repo.git(&["dits", "checkout", "b"]).ok();
     for entry in walk(&repo.store()) {
         if entry.extension().is_some_and(|extension| extension == "pack") {
@@ -114,7 +114,7 @@ fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
     std::fs::remove_dir_all(repo.store()).expect("it is ours");
     repo.git(&["add", "--renormalize", "."]).ok();
     repo.push_to(&server.url("film"));
-    repo.git(&["dits", "push", "--all", "--dry-run", "origin"]).ok();
+    repo.git(&["dits", "push", "-q", "--all", "--dry-run", "origin"]).ok();
     for folder in ["packs", "open"] {
         let _ = std::fs::remove_dir_all(repo.store().join(folder));
     }

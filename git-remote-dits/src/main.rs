@@ -28,6 +28,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
 use dits_core::failure::{DONE, FAILED, Failure};
+use dits_core::repo::helper_program::NO_PROGRESS;
 use far_end::{Link, Service};
 use here::{Here, parse_address};
 use tunnel::GitIn;
@@ -35,8 +36,8 @@ use tunnel::GitIn;
 /// Longest line of the helper's protocol, in bytes.
 const LINE_LEN_MAX: u64 = 4096;
 
-const USAGE: &str = "usage: git remote-dits REMOTE ADDRESS\n   or: git remote-dits fetch-media [REMOTE]\n  \
-                     or: git remote-dits push-media [--dry-run] REMOTE";
+const USAGE: &str = "usage: git remote-dits REMOTE ADDRESS\n   or: git remote-dits fetch-media [--no-progress] [REMOTE]\n  \
+                     or: git remote-dits push-media [--no-progress] [--dry-run] REMOTE";
 
 fn main() -> ExitCode {
     #[cfg(all(debug_assertions, unix))]
@@ -71,16 +72,32 @@ fn run(args: &[OsString]) -> Result<bool, Failure> {
             writeln!(stdout, "git-remote-dits {}", env!("CARGO_PKG_VERSION"))?;
             Ok(true)
         }
-        ["fetch-media", rest @ ..] if rest.len() <= 1 => {
-            let here = Here::find()?;
-            fetch::run(&here, rest.first().copied(), io::stdin().lock(), &mut stdout).map(|()| true)
-        }
-        ["push-media", rest @ .., remote] if rest.is_empty() || rest == ["--dry-run"] => {
-            let here = Here::find()?;
-            upload::run(&here, remote, !rest.is_empty(), io::stdin().lock(), &mut stdout).map(|()| true)
-        }
+        [verb @ ("fetch-media" | "push-media"), rest @ ..] => media(verb, rest, &mut stdout),
         [remote, address] => helper(remote, address, &mut stdout),
-        _ => Err(Failure::usage("wrong arguments").hint(USAGE.replace('\n', "; "))),
+        _ => Err(wrong_arguments()),
+    }
+}
+
+fn wrong_arguments() -> Failure {
+    Failure::usage("wrong arguments").hint(USAGE.replace('\n', "; "))
+}
+
+/// What the other programs of Dits ask for.
+fn media(verb: &str, args: &[&str], stdout: &mut io::Stdout) -> Result<bool, Failure> {
+    let is_quiet = args.first() == Some(&NO_PROGRESS);
+    let args = if is_quiet { &args[1..] } else { args };
+    let here = Here::find()?;
+    if is_quiet {
+        here.progress.set(Some(false));
+    }
+    match (verb, args) {
+        ("fetch-media", rest) if rest.len() <= 1 => {
+            fetch::run(&here, rest.first().copied(), io::stdin().lock(), stdout).map(|()| true)
+        }
+        ("push-media", [rest @ .., remote]) if rest.is_empty() || rest == ["--dry-run"] => {
+            upload::run(&here, remote, !rest.is_empty(), io::stdin().lock(), stdout).map(|()| true)
+        }
+        _ => Err(wrong_arguments()),
     }
 }
 

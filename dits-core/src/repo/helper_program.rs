@@ -23,6 +23,28 @@ const LINE_LEN_MAX: u64 = 4096;
 /// Why some media could not be fetched; media that is not in here was.
 pub type Missing = HashMap<FileHash, String>;
 
+/// The option of `fetch-media` and `push-media` that keeps them from showing how far they are.
+pub const NO_PROGRESS: &str = "--no-progress";
+
+/// Whether the child may show how far it is, on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It may.
+    Shown,
+    /// Somebody wants quiet.
+    Hidden,
+}
+
+impl Progress {
+    /// The arguments that say so.
+    pub fn args(self) -> &'static [&'static str] {
+        match self {
+            Progress::Shown => &[],
+            Progress::Hidden => &[NO_PROGRESS],
+        }
+    }
+}
+
 /// Finds `git-remote-dits`: beside the program `own`, else in an absolute directory of `path`.
 pub fn find(own: Option<&Path>, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     let name = format!("git-remote-dits{}", std::env::consts::EXE_SUFFIX);
@@ -33,12 +55,12 @@ pub fn find(own: Option<&Path>, path: Option<&std::ffi::OsStr>) -> Option<PathBu
 
 /// Fetches all of `wanted` into the repository's store with one run of the program, from one remote
 /// or from all.
-pub fn fetch(program: Option<&Path>, remote: Option<&str>, wanted: &[Pointer]) -> Missing {
+pub fn fetch(program: Option<&Path>, remote: Option<&str>, progress: Progress, wanted: &[Pointer]) -> Missing {
     let Some(program) = program else {
         return all_missing(wanted, "git-remote-dits is neither beside the other programs of Dits nor on the PATH");
     };
     let mut outcomes = HashMap::new();
-    let reason = match run(program, remote, wanted, &mut outcomes) {
+    let reason = match run(program, remote, progress, wanted, &mut outcomes) {
         Ok(()) => "git-remote-dits did not say what became of it".to_owned(),
         Err(reason) => reason,
     };
@@ -59,11 +81,17 @@ fn all_missing(wanted: &[Pointer], reason: &str) -> Missing {
 
 type Outcomes = HashMap<FileHash, Result<(), String>>;
 
-fn run(program: &Path, remote: Option<&str>, wanted: &[Pointer], outcomes: &mut Outcomes) -> Result<(), String> {
+fn run(
+    program: &Path,
+    remote: Option<&str>,
+    progress: Progress,
+    wanted: &[Pointer],
+    outcomes: &mut Outcomes,
+) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot run {}: {error}", program.display());
     let mut command = Command::new(program);
     // Standard error stays the user's terminal: progress and questions go there.
-    command.arg("fetch-media").args(remote).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg("fetch-media").args(progress.args()).args(remote).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     std::thread::scope(|scope| {
@@ -137,16 +165,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let wanted = [pointer(b"a"), pointer(b"b")];
         let good = child(dir.path(), "read a rest; read b rest; echo \"$a ok\"; echo \"$b missing no such thing\"");
-        let missing = fetch(Some(&good), None, &wanted);
+        let missing = fetch(Some(&good), None, Progress::Shown, &wanted);
         assert_eq!(missing.len(), 1);
         assert_eq!(missing.get(&wanted[1].oid).map(String::as_str), Some("no such thing"));
 
+        let asked = child(dir.path(), "read a rest; test \"$*\" = 'fetch-media --no-progress nas' && echo \"$a ok\"");
+        assert_eq!(fetch(Some(&asked), Some("nas"), Progress::Hidden, &wanted[..1]).len(), 0);
+
         for script in ["exit 1", "echo nonsense; kill -9 $$", "cat >/dev/null; head -c 100000 /dev/zero"] {
-            let missing = fetch(Some(&child(dir.path(), script)), None, &wanted);
+            let missing = fetch(Some(&child(dir.path(), script)), None, Progress::Hidden, &wanted);
             assert_eq!(missing.len(), 2, "{script}");
         }
-        assert_eq!(fetch(None, None, &wanted).len(), 2);
-        assert_eq!(fetch(Some(Path::new("/nonexistent")), None, &wanted).len(), 2);
+        assert_eq!(fetch(None, None, Progress::Shown, &wanted).len(), 2);
+        assert_eq!(fetch(Some(Path::new("/nonexistent")), None, Progress::Shown, &wanted).len(), 2);
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn dehydrate_all(
         Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))?;
     for file in files {
         if interruption.was_asked() {
-            report::say("error: interrupted; the files before are dehydrated");
+            report::error("interrupted; the files before are dehydrated");
             return Err(Failure::told(INTERRUPTED));
         }
         let path = file.entry.path.as_bstr();
