@@ -149,3 +149,22 @@ fn why_a_file_is_a_pointer_is_told() {
     assert_eq!(two.git(&["dits", "fetch", "origin", "HEAD"]).ok(), "1 file fetched (1.9 MiB), 1 here already");
     drop(server);
 }
+
+#[test]
+fn an_interrupted_hydration_is_told_and_the_next_checkout_goes_on() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.write("a.mov", noise(1, 2_000_000));
+    repo.commit("a take");
+    repo.git(&["dits", "dehydrate", "a.mov"]).ok();
+    // The journal of a process that is gone.
+    let oid = blake3::hash(&noise(1, 2_000_000)).to_hex();
+    repo.write(".git/dits/hydration/00000000000000aa", format!("dits hydration 1\0want {oid} 2000000 a.mov\0"));
+    let status = repo.git(&["dits", "status"]).ok();
+    let reason = "a.mov (1.9 MiB): hydrating it was interrupted; its content is in the local store";
+    assert!(status.contains(reason), "{status}");
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    repo.holds("a.mov", &noise(1, 2_000_000));
+    assert_eq!(repo.git(&["dits", "status"]).ok(), "On branch side");
+    assert_eq!(repo.status(), "");
+}
