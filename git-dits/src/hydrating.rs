@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use bstr::{BStr, BString, ByteSlice};
+use dits_core::git_index::IndexError;
 use dits_core::operations::hydrate::{self, Completeness};
 use dits_core::operations::hydrate_tree::{Hydration, Outcome, Wanted, hydrate_tree};
 use dits_core::operations::needed_media::counted;
@@ -165,8 +166,13 @@ pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: W
     drop(progress);
     let outcome = outcome?;
     tell(&outcome);
-    if let Some(NotPatched::Refused { .. }) = outcome.not_patched {
-        refresh_index(here, repository, &outcome.untold)?;
+    match &outcome.not_patched {
+        // What is damaged is not written anew: that would hide what is lost.
+        Some(error @ NotPatched::Refused { source: IndexError::Malformed { .. }, .. }) => {
+            report::warn(&Failure::new("git cannot be told of the hydrated files").because(error).line());
+        }
+        Some(NotPatched::Refused { .. }) => refresh_index(here, repository, &outcome.untold)?,
+        _ => {}
     }
     Ok(outcome)
 }
