@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -28,6 +28,8 @@ use crate::item::ItemId;
 const SCHEMA_VERSION: i64 = 2;
 /// How long to wait for another process's transaction.
 const BUSY_MS: u64 = 30_000;
+/// How long to wait before an index that was locked is opened again.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 const SCHEMA: &str = "
     CREATE TABLE packs (
@@ -187,7 +189,17 @@ impl Index {
                 _ => Err(not_an_index()),
             }
         };
-        make().map_err(|source| StoreError::Index { path: path.to_owned(), source })
+        let started = Instant::now();
+        loop {
+            match make() {
+                // SQLite does not wait by itself while another process makes the index or, as its last one,
+                // empties its log.
+                Err(error) if is_busy(&error) && started.elapsed().as_millis() < u128::from(BUSY_MS) => {
+                    std::thread::sleep(OPEN_AGAIN_AFTER);
+                }
+                result => return result.map_err(|source| StoreError::Index { path: path.to_owned(), source }),
+            }
+        }
     }
 
     /// Which file this is, whatever has its path now.
@@ -437,6 +449,10 @@ pub(super) fn is_unwritable_index(error: &StoreError) -> bool {
     matches!(error.code, ReadOnly | CannotOpen | PermissionDenied)
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
 /// Returns true if the error says that there is no room to write the index.
 pub(super) fn is_full_index(error: &StoreError) -> bool {
     let StoreError::Index { source: rusqlite::Error::SqliteFailure(error, _), .. } = error else { return false };
@@ -489,4 +505,24 @@ fn insert_rows(change: &Transaction<'_>, no: i64, rows: &mut NewRows) -> rusqlit
         insert.execute(params![oid.as_bytes(), no, entry_no])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_opens_an_index_waits_for_those_who_open_and_close_it() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for round in 0..40 {
+            let path = dir.path().join(format!("{round}.sqlite"));
+            let open_and_close = || {
+                for _ in 0..8 {
+                    let mut index = Index::open(&path).expect("nobody keeps it for long");
+                    index.note_added(&[1; 16], &ManifestHash::from_bytes([1; 32])).expect("nobody keeps it for long");
+                }
+            };
+            std::thread::scope(|scope| (0..6).for_each(|_| drop(scope.spawn(open_and_close))));
+        }
+    }
 }
