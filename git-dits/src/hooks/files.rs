@@ -55,19 +55,29 @@ pub fn install(place: &HookFiles, hook: Hook, porcelain: &Path) -> Result<Outcom
     Ok(outcome)
 }
 
-/// Gives the hook that is there another name. A program that manages hooks may have written its own anew over
-/// ours: then the one that is kept is its older one.
+/// Gives the hook that is there another name. One that has that name already, and is another, gets a number: it is
+/// not run any more, and is never lost.
 fn keep(path: &Path, there: &[u8]) -> Result<(), HookError> {
     let kept = with_suffix(path, KEPT_SUFFIX);
-    let failed = |source| HookError { path: kept.clone(), source };
-    let is_same_program = |older: &[u8]| {
-        let is_by = |name: &str| older.contains_str(name) && there.contains_str(name);
-        older == there || is_by("lefthook") || is_by("husky") || is_by("pre-commit.com") || is_by("git lfs ")
-    };
-    match read(&kept)? {
-        Some(older) if is_same_program(&older) => fs::rename(path, &kept).map_err(failed)?,
+    let link = |from: &Path, to: &Path| {
         // A link refuses to replace a file, which a rename would do without a word.
-        _ => fs::hard_link(path, &kept).map_err(failed)?,
+        fs::hard_link(from, to).map_err(|source| HookError { path: to.to_owned(), source })
+    };
+    // Lefthook writes its whole file anew over ours.
+    let is_generated = |text: &[u8]| text.contains_str("call_lefthook");
+    match read(&kept)? {
+        Some(older) if older == there => {}
+        Some(older) if is_generated(&older) && is_generated(there) => {
+            fs::rename(path, &kept).map_err(|source| HookError { path: kept.clone(), source })?;
+        }
+        Some(_) => {
+            let mut names = (2_u32..).map(|number| with_suffix(&kept, &format!(".{number}")));
+            let aside = names.find(|path| path.symlink_metadata().is_err());
+            link(&kept, &aside.expect("a folder has fewer files than there are numbers"))?;
+            remove(&kept)?;
+            link(path, &kept)?;
+        }
+        None => link(path, &kept)?,
     }
     // It may have put ours aside; that one would stand in its way the next time.
     let aside = with_suffix(path, ".old");
@@ -168,12 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn an_older_kept_hook_is_never_overwritten() {
+    fn an_older_kept_hook_is_never_lost() {
         let (_dir, place, hook) = hooks();
-        write_hook(&hook, "new");
-        fs::write(with_suffix(&hook, KEPT_SUFFIX), "old").expect("written");
-        assert!(install(&place, HOOK, Path::new("/usr/bin/git-dits")).is_err());
-        assert_eq!(fs::read_to_string(&hook).expect("there"), "new");
+        let kept = with_suffix(&hook, KEPT_SUFFIX);
+        // The team's own, and what `git lfs update --force` writes over ours.
+        let (old, new) = ("#!/bin/sh\n./checks && git lfs pre-push \"$@\"\n", "#!/bin/sh\ngit lfs pre-push \"$@\"\n");
+        write_hook(&hook, new);
+        fs::write(&kept, old).expect("written");
+        assert_eq!(installed(&place), Outcome::Chained);
+        assert_eq!(fs::read_to_string(&kept).expect("there"), new);
+        assert_eq!(fs::read_to_string(with_suffix(&kept, ".2")).expect("there"), old);
     }
 
     #[test]
