@@ -167,6 +167,7 @@ fn share_blocks(
     if size < limits::PACK_PAYLOAD_TARGET || !sources.share_pack(&first.entry.hash.into(), size, file)? {
         return Ok(false);
     }
+    file.set_len(size).map_err(HydrateError::Write)?;
     let mut tree = TreeBuilder::default();
     let each = |value| drop(tree.push(value));
     match block_runs::hash_file(file, size, threads, watch, each) {

@@ -189,17 +189,13 @@ impl Pack {
         self.file.read_exact_at(stored, entry.place).map_err(|error| PackProblem::of(&error))
     }
 
-    /// Has `to` share the pack's blocks, cut off behind the first `len` bytes; returns false, and leaves `to` as it
-    /// was, where the pack is shorter or the file system cannot.
+    /// Has `to` share all blocks of the pack's file; returns false where that has fewer than `len` bytes, or the file
+    /// system cannot.
     pub fn share_blocks(&self, len: u64, to: &File) -> bool {
-        if !self.file.metadata().is_ok_and(|meta| meta.len() >= len) {
-            return false;
-        }
         #[cfg(target_os = "linux")]
-        if rustix::fs::ioctl_ficlone(to, &self.file).is_ok() {
-            // Nobody relies on what is there if not even that works.
-            return to.set_len(len).is_ok();
-        }
+        return self.file.metadata().is_ok_and(|meta| meta.len() >= len)
+            && rustix::fs::ioctl_ficlone(to, &self.file).is_ok();
+        #[cfg(not(target_os = "linux"))]
         false
     }
 

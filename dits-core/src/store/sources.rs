@@ -107,9 +107,9 @@ impl Sources {
         Ok(has)
     }
 
-    /// Has `to` share the blocks of a pack whose payload begins with the raw item and has `len` bytes or more, cut
-    /// off there. Returns false if there is none, or the file system cannot: `to` is then as it was. What it has
-    /// else is for the caller to check.
+    /// Has `to` share the blocks of a pack whose payload begins with the raw item and has `len` bytes or more. Returns
+    /// false if there is none, or the file system cannot: `to` is then as it was. What it has else, and behind
+    /// these bytes, is for the caller to look at.
     ///
     /// # Errors
     ///
