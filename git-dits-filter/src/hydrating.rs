@@ -113,7 +113,8 @@ fn tell(outcome: &Outcome, report: &mut Report<'_>) {
     for warning in &outcome.warnings {
         report.warning(warning);
     }
-    if let Some(error @ NotPatched::Refused { .. }) = &outcome.not_patched {
+    // What git wrote itself it knows without us.
+    if let (Some(error @ NotPatched::Refused { .. }), false) = (&outcome.not_patched, outcome.hydrated.is_empty()) {
         let hints = ["`git add` of the files that `git status` calls modified shows that they are not"];
         report.error("git cannot be told of the files that were written", Some(error), &hints);
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use dits_core::hash::FileHash;
 use dits_core::pointer::Pointer;
 use dits_core::steps::Step;
 use dits_tests::media::{MIB, noise};
@@ -278,6 +279,20 @@ fn pointers_that_stay_pointers_are_asked_about_by_nobody() {
     assert!(Pointer::parse(&other.read("large.bin")).is_some());
     status_is(&other, "");
     assert!(other.git(&["dits", "status"]).ok().contains("large.bin"));
+}
+
+#[test]
+fn what_is_done_is_not_done_again_because_something_else_is_missing() {
+    let world = World::new();
+    let lost = Pointer { oid: FileHash::of(b"lost"), size: 2_000_000 }.to_string();
+    let large = noise(33, 3 * MIB);
+    let repo = emptied(&world, &[("large.bin", &large), ("lost.bin", lost.as_bytes())]);
+    repo.git(&["checkout", "-q", "--", "."]).ok();
+    repo.holds("large.bin", &large);
+    repo.git(&["dits", "dehydrate", "large.bin"]).ok();
+    fs::remove_file(repo.dir().join("lost.bin")).expect("it is ours");
+    repo.git(&["checkout", "-q", "--", "lost.bin"]).ok();
+    assert!(Pointer::parse(&repo.read("large.bin")).is_some(), "a pointer that somebody made stays one");
 }
 
 #[test]

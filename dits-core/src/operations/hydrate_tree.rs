@@ -191,7 +191,7 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
     settled.extend(recovery.settled());
     tell_index(repository, &settled, &mut outcome);
     let untold = matches!(&outcome.not_patched, Some(error) if !matches!(error, NotPatched::Refused { .. }));
-    finish(journal, &settled, untold || !missing.is_empty(), &mut outcome);
+    finish(journal, &settled, untold, !missing.is_empty(), &mut outcome);
     recovery.finish(untold, &mut outcome);
     Ok(outcome)
 }
@@ -242,9 +242,13 @@ fn tell_index(repository: &Repository, settled: &[Settled], outcome: &mut Outcom
 }
 
 /// Removes the journal if nothing is left to do, else says in it what is done.
-fn finish(journal: Option<Journal>, settled: &[Settled], untold: bool, outcome: &mut Outcome) {
+fn finish(journal: Option<Journal>, settled: &[Settled], untold: bool, has_missing: bool, outcome: &mut Outcome) {
     let Some(journal) = journal else { return };
-    let is_done = !untold && outcome.failed.is_empty() && outcome.stopped.is_empty() && outcome.missing.is_empty();
+    let is_done = !untold
+        && !has_missing
+        && outcome.failed.is_empty()
+        && outcome.stopped.is_empty()
+        && outcome.missing.is_empty();
     let finished = match is_done {
         true => journal.remove(),
         false => {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::hydrate::{self, HydrateError, Watch};
 use super::{Failed, FileError, Outcome, Resting, Settled, Wanted, reason};
-use crate::hydration_record::Date;
+use crate::hydration_record::{Date, Record};
 use crate::pointer::Pointer;
 use crate::repo::hydration_journal::Journal;
 use crate::repo::work_tree_file::{self, Redated, Stands, Swap, Swapped};
@@ -95,7 +95,12 @@ impl Work<'_> {
         let mut findings = findings.lock().unwrap_or_else(|broken| broken.into_inner());
         let Findings { settled, outcome } = &mut *findings;
         match (task, result) {
-            (_, Ok(Swapped::Left)) => {}
+            // Somebody else has done it, or put something else there: nothing is left to do.
+            (Task::Hydrate(wanted), Ok(Swapped::Left)) => {
+                let done = Record::Done { path: wanted.path.clone() };
+                self.journal.iter().for_each(|journal| drop(journal.note(std::slice::from_ref(&done))));
+            }
+            (Task::Redate(_), Ok(Swapped::Left)) => {}
             (Task::Hydrate(wanted), Ok(Swapped::Done(written))) => {
                 outcome.hydrated.push(wanted.clone());
                 let (path, stands) = (wanted.path.clone(), Stands::Content(wanted.pointer));

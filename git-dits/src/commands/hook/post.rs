@@ -42,8 +42,10 @@ pub fn run(hook: Hook, args: &Args) -> Result<(), Failure> {
 fn hydrate(here: &Here, repository: &Repository) -> Result<(), Failure> {
     // A rebase goes on in the same process, and writes the index that it has read before us.
     let is_rebase = ["rebase-merge", "rebase-apply"].iter().any(|name| repository.git_dir().join(name).exists());
+    // Who leaves pointers now does not want the content of those from before either.
+    let skips = repository.env().is_true("GIT_DITS_SKIP_SMUDGE");
     let is_nothing = || Ok::<_, Failure>(hydration_journal::entries(repository.git_dir())?.is_empty());
-    if repository.work_tree().is_none() || is_rebase || is_nothing()? {
+    if repository.work_tree().is_none() || is_rebase || skips || is_nothing()? {
         return Ok(());
     }
     let sources = stores::open_sources(repository, &repository.settings()?)?;
