@@ -30,10 +30,19 @@ pub struct Blob {
 pub struct Conflict {
     /// The path from the top of the work tree.
     pub path: BString,
+    /// What both sides come from has; `None` if they have added the file.
+    pub base: Option<Blob>,
     /// What our side has; `None` if it has deleted the file.
     pub ours: Option<Blob>,
     /// What their side has; `None` if it has deleted the file.
     pub theirs: Option<Blob>,
+}
+
+impl Conflict {
+    /// What there is of it, on any side.
+    pub fn versions(&self) -> impl Iterator<Item = &Blob> {
+        [&self.base, &self.ours, &self.theirs].into_iter().flatten()
+    }
 }
 
 /// The conflicts on media at these paths or below them, which are taken as they are and not as patterns.
@@ -45,9 +54,10 @@ pub fn on_media(git: &GitProgram, repository: &Repository, paths: &[BString]) ->
     let listed = git.capture(args.iter().map(|arg| arg.to_os_str_lossy().into_owned()))?;
     let mut conflicts: BTreeMap<BString, Conflict> = BTreeMap::new();
     for (path, stage, blob) in listed.split_str("\0").filter_map(stage) {
-        let none = || Conflict { path: path.clone(), ours: None, theirs: None };
+        let none = || Conflict { path: path.clone(), base: None, ours: None, theirs: None };
         let conflict = conflicts.entry(path.clone()).or_insert_with(none);
         match stage {
+            b"1" => conflict.base = Some(blob),
             b"2" => conflict.ours = Some(blob),
             b"3" => conflict.theirs = Some(blob),
             _ => {}

@@ -168,3 +168,141 @@ fn odd_names_and_other_hashes_are_resolved() {
         is_settled(&repo);
     }
 }
+
+fn is_refused(repo: &Repo<'_>, args: &[&str], why: &str) {
+    let before = repo.git(&["ls-files", "--stage"]).ok();
+    let refused = repo.git(&[&["dits", "resolve"], args].concat());
+    assert_eq!(refused.status.code(), Some(3), "{}", refused.story());
+    assert!(refused.err().contains(why), "{}", refused.story());
+    assert_eq!(repo.git(&["ls-files", "--stage"]).ok(), before, "nothing is staged");
+}
+
+#[test]
+fn what_was_saved_in_a_conflict_is_kept_whatever_side_is_asked_for() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["merge", "-q", "side"]).breaks();
+    // As long as a version, and behind another path that could be resolved.
+    let saved = noise(5, 1_300_000);
+    repo.write("new.mov", &saved);
+    let why = "new.mov holds something saved that is no version of the conflict";
+    for flag in ["--ours", "--theirs", "--both"] {
+        is_refused(&repo, &[flag, "a b", "new.mov"], why);
+        repo.holds("new.mov", &saved);
+        repo.holds("a b/cut.mov", &ours());
+        assert!(!repo.dir().join("a b/cut.theirs.mov").exists());
+    }
+    // What would go is looked at as well.
+    repo.write("gone.mov", "short");
+    is_refused(&repo, &["--ours", "gone.mov"], "gone.mov holds something saved");
+    repo.holds("gone.mov", b"short");
+    // A link and a folder are somebody's as well.
+    std::fs::remove_file(repo.dir().join("gone.mov")).expect("removed");
+    std::os::unix::fs::symlink("new.mov", repo.dir().join("gone.mov")).expect("linked");
+    is_refused(&repo, &["--ours", "gone.mov"], "gone.mov holds something saved");
+    std::fs::remove_file(repo.dir().join("gone.mov")).expect("removed");
+    repo.write("gone.mov/mine.txt", "mine");
+    is_refused(&repo, &["--theirs", "gone.mov"], "something that is no file stands at gone.mov");
+    assert_eq!(repo.read("gone.mov/mine.txt"), b"mine");
+    // The way out that is named.
+    repo.git(&["add", "--", "new.mov"]).ok();
+    repo.holds("new.mov", &saved);
+    assert_eq!(repo.git(&["ls-files", "--unmerged", "new.mov"]).ok(), "");
+}
+
+#[test]
+fn any_version_of_the_conflict_gives_way() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["merge", "-q", "side"]).breaks();
+    let pointer = |name: &str| repo.blob(name);
+    for standing in
+        [base(), theirs(), pointer("main~1:a b/cut.mov"), pointer("main:a b/cut.mov"), pointer("side:a b/cut.mov")]
+    {
+        repo.write("a b/cut.mov", &standing);
+        resolve(&repo, &["--ours", "a b/cut.mov"]);
+        repo.holds("a b/cut.mov", &ours());
+        repo.git(&["checkout", "-q", "--merge", "--", "a b/cut.mov"]).ok();
+    }
+    std::fs::remove_file(repo.dir().join("a b/cut.mov")).expect("removed");
+    resolve(&repo, &["--theirs", "a b/cut.mov"]);
+    repo.holds("a b/cut.mov", &theirs());
+}
+
+#[test]
+fn what_git_made_of_pointers_that_it_merged_as_text_gives_way() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.write(".git/info/attributes", "*.mov merge\n");
+    repo.git(&["merge", "-q", "side"]).breaks();
+    assert!(repo.read("a b/cut.mov").starts_with(b"dits 1\n<<<<<<<"), "git wrote its markers");
+    resolve(&repo, &["--theirs", "a b/cut.mov"]);
+    repo.holds("a b/cut.mov", &theirs());
+}
+
+#[test]
+fn files_that_git_holds_itself_are_told_from_what_was_saved() {
+    let world = World::new();
+    let repo = world.repo("film");
+    let commit = |content: Vec<u8>| {
+        repo.write("a.raw", content);
+        repo.commit("a cut");
+    };
+    commit(noise(1, 20_000));
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    commit(noise(2, 30_000));
+    repo.git(&["checkout", "-q", "main"]).ok();
+    commit(noise(3, 40_000));
+    repo.git(&["merge", "-q", "side"]).breaks();
+    repo.write(".git/info/attributes", "*.raw filter=dits -merge -text\n");
+    let saved = noise(5, 40_000);
+    repo.write("a.raw", &saved);
+    is_refused(&repo, &["--theirs", "a.raw"], "a.raw holds something saved");
+    repo.holds("a.raw", &saved);
+    repo.write("a.raw", noise(3, 40_000));
+    resolve(&repo, &["--theirs", "a.raw"]);
+    repo.holds("a.raw", &noise(2, 30_000));
+}
+
+#[test]
+fn nothing_is_removed_or_replaced_through_a_linked_folder() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["rm", "-q", "a b/cut.mov"]).ok();
+    repo.git(&["commit", "-q", "-m", "no cut"]).ok();
+    repo.git(&["merge", "-q", "side"]).breaks();
+    let elsewhere = world.path("elsewhere");
+    std::fs::rename(repo.dir().join("a b"), &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, repo.dir().join("a b")).expect("linked");
+    is_refused(&repo, &["--theirs", "a b/cut.mov"], "a link or a file stands where the folder of a b/cut.mov belongs");
+    let (done, _) = resolve(&repo, &["--ours", "a b/cut.mov"]);
+    assert_eq!(done, "resolved a b/cut.mov with ours: deleted");
+    assert!(std::fs::read(elsewhere.join("cut.mov")).expect("it is still there") == theirs());
+    assert!(repo.dir().join("a b").is_symlink());
+    assert_eq!(repo.git(&["ls-files", "--unmerged", "a b/cut.mov"]).ok(), "");
+}
+
+#[test]
+fn a_file_that_both_sides_have_moved_away_is_resolved() {
+    let world = World::new();
+    for format in ["sha1", "sha256"] {
+        let name = format!("film-{format}");
+        world.git(&["init", "-q", "--object-format", format, &name]).ok();
+        let repo = Repo::at(&world, world.path(&name));
+        repo.git(&["dits", "track", "*.mov"]).ok();
+        repo.write("a.mov", base());
+        repo.commit("the first cut");
+        repo.git(&["checkout", "-q", "-b", "side"]).ok();
+        repo.git(&["mv", "a.mov", "theirs.mov"]).ok();
+        repo.commit("theirs");
+        repo.git(&["checkout", "-q", "main"]).ok();
+        repo.git(&["mv", "a.mov", "ours.mov"]).ok();
+        repo.commit("ours");
+        repo.git(&["merge", "-q", "side"]).breaks();
+        assert_eq!(resolve(&repo, &["--ours", "a.mov"]).0, "resolved a.mov with ours: deleted");
+        resolve(&repo, &["--ours", "."]);
+        repo.holds("ours.mov", &base());
+        assert!(!repo.dir().join("theirs.mov").exists());
+        is_settled(&repo);
+    }
+}

@@ -12,9 +12,11 @@
 //!
 //! **Format:** `docs/formats/hydration-v1.md`.
 
+mod found;
 mod left;
 mod swap;
 
+pub use found::{Found, find, is_any, remove};
 pub use left::{Recovered, recover};
 pub use swap::{Swap, SwapError, Swapped, swap_in};
 

@@ -7,7 +7,11 @@
 //! **Must hold:**
 //! - the content is exactly that of the side: nothing is read from the work tree and stored;
 //! - whose side is whose is said by commit;
-//! - with `--both`, no file that is there is overwritten.
+//! - what was saved at a path and is no version of the conflict stays there: before anything is touched, all is refused;
+//! - with `--both`, no file that is there is overwritten;
+//! - nothing is removed through a link.
+
+mod saved;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,6 +19,7 @@ use std::process::Stdio;
 
 use bstr::{BStr, BString, ByteSlice};
 use dits_core::repo::Repository;
+use dits_core::repo::work_tree_file;
 use serde::Serialize;
 
 use super::track::BStringArg;
@@ -99,6 +104,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     found.dedup();
     let sides = Sides::find(&here.git, &repository)?;
     let beside = if args.side.both { places_beside(&here, &repository, &found)? } else { Vec::new() };
+    let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
+    let is_removed =
+        |conflict: &Conflict| if args.side.theirs { conflict.theirs.is_none() } else { conflict.ours.is_none() };
+    saved::refuse_loss(&here.git.clone().in_dir(top), top, &found, is_removed)?;
     let mut put = Vec::new();
     let mut resolved = Vec::new();
     for (number, conflict) in found.iter().enumerate() {
@@ -119,8 +128,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             theirs_at: theirs_at.map(ToString::to_string),
         });
     }
-    let id_len = found.iter().flat_map(|it| [&it.ours, &it.theirs]).flatten().map(|blob| blob.name.len()).max();
-    put_in_place(&here, &repository, &put, id_len.unwrap_or_default())?;
+    put_in_place(&here, &repository, &put)?;
     print(&Facts { sides, resolved }, args.json)
 }
 
@@ -167,15 +175,18 @@ fn beside(path: &BStr) -> BString {
 }
 
 /// Stages what becomes of each path and has git write the files from there.
-fn put_in_place(here: &Here, repository: &Repository, put: &[(&BStr, Put<'_>)], id_len: usize) -> Result<(), Failure> {
+fn put_in_place(here: &Here, repository: &Repository, put: &[(&BStr, Put<'_>)]) -> Result<(), Failure> {
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let git = here.git.clone().in_dir(top);
+    let format = repository.object_format();
+    let format = format.ok_or_else(|| Failure::new("what this repository names its objects by is not known"))?;
+    let no_id = "0".repeat(2 * format.name_len());
     let mut index = Vec::new();
     let mut written = Vec::new();
     for (path, put) in put {
         // Mode zero takes all stages out; the object id only has to look like one.
         let stage = |mode: &[u8], name: &[u8]| [mode, b" ", name, b" 0\t", path.as_bytes(), b"\0"].concat();
-        index.extend(stage(b"0", "0".repeat(id_len).as_bytes()));
+        index.extend(stage(b"0", no_id.as_bytes()));
         if let Put::File(blob) = put {
             index.extend(stage(&blob.mode, &blob.name));
             written.extend([path.as_bytes(), b"\0"].concat());
@@ -183,13 +194,10 @@ fn put_in_place(here: &Here, repository: &Repository, put: &[(&BStr, Put<'_>)], 
     }
     git::filter(&git, &["update-index", "-z", "--index-info"], &index)?;
     for (path, _) in put.iter().filter(|(_, put)| matches!(put, Put::Nothing)) {
-        let path = media_files::on_disk(top, path);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::new(format!("cannot remove {}", path.display())).because(&error));
-            }
-            _ => {}
-        }
+        work_tree_file::remove(top, path).map_err(|error| {
+            let path = media_files::on_disk(top, path);
+            Failure::new(format!("cannot remove {}", path.display())).because(&error)
+        })?;
     }
     if written.is_empty() { Ok(()) } else { check_out(here, top, &written) }
 }
