@@ -7,6 +7,7 @@
 //! **Must hold:**
 //! - only content that was just hashed to the pointer's oid is replaced; what the user saved meanwhile goes back;
 //! - at every moment the path holds the whole content, the whole pointer, or what the user saved;
+//! - what the user saved and that cannot go back is kept, and the error says where;
 //! - no symbolic link is followed, neither at the path nor above it.
 //!
 //! **Limitations:** a program that holds the file open writes on into what no name leads to any more, as with any
@@ -22,9 +23,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps}
 use rustix::io::Errno;
 
 use super::index_stat::{FileTime, modified_of};
-use super::work_tree_file::{open_folder, split};
+use super::work_tree_file::{open_folder, split, told};
 use crate::hash::FileHash;
 use crate::pointer::Pointer;
+use crate::steps::{Step, reached};
 
 /// Bytes that are read at a time.
 const BLOCK_LEN: usize = 1024 * 1024;
@@ -45,16 +47,21 @@ pub enum Dehydrated {
     Absent,
 }
 
-/// A path that could not be dehydrated; it holds what it held.
+/// A path that could not be dehydrated. It holds what it held, or what was saved there is kept beside it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot replace {path}", path = .path.display())]
+#[error("cannot replace {path}{kept}", path = .path.display(), kept = told(.kept.as_deref()))]
 pub struct DehydrateError {
     /// The path.
     pub path: PathBuf,
+    /// Where what the user saved meanwhile is now, if it could not be put back.
+    pub kept: Option<PathBuf>,
     /// What the system said.
     #[source]
     pub source: io::Error,
 }
+
+/// Exchanges two names of a folder.
+type Exchange<'e> = &'e mut dyn FnMut(&OwnedFd, &str, &BStr) -> Result<(), Errno>;
 
 /// Replaces the content at `path` by its pointer, dated `date`. `read` is told how many bytes were read.
 ///
@@ -68,7 +75,22 @@ pub fn dehydrate(
     date: FileTime,
     read: &mut dyn FnMut(u64),
 ) -> Result<Dehydrated, DehydrateError> {
-    let failed = |source: io::Error| DehydrateError { path: top.join(super::bytes_to_path(path)), source };
+    dehydrate_by(top, path, pointer, date, read, &mut |folder, temporary, name| {
+        rustix::fs::renameat_with(folder, temporary, folder, name.as_bytes(), RenameFlags::EXCHANGE)
+    })
+}
+
+/// [`dehydrate`], with names exchanged as told.
+fn dehydrate_by(
+    top: &Path,
+    path: &BStr,
+    pointer: &Pointer,
+    date: FileTime,
+    read: &mut dyn FnMut(u64),
+    exchange: Exchange<'_>,
+) -> Result<Dehydrated, DehydrateError> {
+    let full_path = top.join(super::bytes_to_path(path));
+    let failed = |source: io::Error| DehydrateError { path: full_path.clone(), kept: None, source };
     let (above, name) = split(path);
     let opened = open_folder(top, above).and_then(|folder| {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -87,7 +109,14 @@ pub fn dehydrate(
     if before.st_size as u64 != pointer.size || hash(&mut file, read).map_err(failed)? != pointer.oid {
         return Ok(Dehydrated::Modified);
     }
-    put(&folder, name, pointer, date, &before).map_err(|error| failed(error.into()))
+    let done = put(&folder, name, pointer, date, &before, exchange).map_err(|error| DehydrateError {
+        kept: error.kept.map(|temporary| full_path.with_file_name(temporary)),
+        ..failed(error.source.into())
+    })?;
+    if let Dehydrated::Done { .. } = done {
+        reached(Step::HydrationCleared);
+    }
+    Ok(done)
 }
 
 fn hash(file: &mut File, read: &mut dyn FnMut(u64)) -> io::Result<FileHash> {
@@ -104,25 +133,53 @@ fn hash(file: &mut File, read: &mut dyn FnMut(u64)) -> io::Result<FileHash> {
     }
 }
 
+/// Why the pointer did not get its place.
+struct PutError {
+    /// The temporary name, if what the user saved is under it.
+    kept: Option<String>,
+    source: Errno,
+}
+
+impl From<Errno> for PutError {
+    fn from(source: Errno) -> PutError {
+        PutError { kept: None, source }
+    }
+}
+
 /// Puts the pointer in the place of the file that was hashed, whose state was `before`.
-fn put(folder: &OwnedFd, name: &BStr, pointer: &Pointer, date: FileTime, before: &Stat) -> Result<Dehydrated, Errno> {
+fn put(
+    folder: &OwnedFd,
+    name: &BStr,
+    pointer: &Pointer,
+    date: FileTime,
+    before: &Stat,
+    exchange: Exchange<'_>,
+) -> Result<Dehydrated, PutError> {
     let temporary = format!(".dits-{:016x}", rand::random::<u64>());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, temporary.as_str(), flags, Mode::RUSR | Mode::WUSR)?;
     let mut file = File::from(file);
     let done = write(&mut file, pointer, date, before).and_then(|written| {
         let inode = written.st_ino;
-        let swapped = swap(folder, &temporary, name, before)?;
+        let swapped = swap(folder, &temporary, name, before, exchange)?;
         Ok(if swapped { Dehydrated::Done { inode, modified: modified_of(&written) } } else { Dehydrated::Modified })
     });
-    // Under the temporary name is the pointer, if it did not get its place, or the content that was hashed.
-    let at = rustix::fs::statat(folder, temporary.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+    // Under the temporary name is the pointer, if it did not get its place, or the content that was hashed; anything
+    // else the user saved.
     let own = rustix::fs::fstat(&file);
     let is_pointer = |at: &Stat| own.is_ok_and(|own| (own.st_dev, own.st_ino) == (at.st_dev, at.st_ino));
-    if at.is_ok_and(|at| is_pointer(&at) || is_same(&at, before)) {
-        let _ = rustix::fs::unlinkat(folder, temporary.as_str(), AtFlags::empty());
+    let is_kept = match rustix::fs::statat(folder, temporary.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(at) if is_pointer(&at) || is_same(&at, before) => {
+            let _ = rustix::fs::unlinkat(folder, temporary.as_str(), AtFlags::empty());
+            false
+        }
+        Err(Errno::NOENT) => false,
+        Ok(_) | Err(_) => true,
+    };
+    match is_kept {
+        true => Err(PutError { kept: Some(temporary), source: done.err().unwrap_or(Errno::BUSY) }),
+        false => Ok(done?),
     }
-    done
 }
 
 fn write(file: &mut File, pointer: &Pointer, date: FileTime, before: &Stat) -> Result<Stat, Errno> {
@@ -135,9 +192,8 @@ fn write(file: &mut File, pointer: &Pointer, date: FileTime, before: &Stat) -> R
 }
 
 /// Exchanges the names; back again, if what came out is not the file that was hashed, or was written to since.
-fn swap(folder: &OwnedFd, temporary: &str, name: &BStr, before: &Stat) -> Result<bool, Errno> {
-    let exchange = || rustix::fs::renameat_with(folder, temporary, folder, name.as_bytes(), RenameFlags::EXCHANGE);
-    match exchange() {
+fn swap(folder: &OwnedFd, temporary: &str, name: &BStr, before: &Stat, exchange: Exchange<'_>) -> Result<bool, Errno> {
+    match exchange(folder, temporary, name) {
         Ok(()) => {}
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             // No exchange on this file system: look once more, as late as can be, and rename.
@@ -153,7 +209,7 @@ fn swap(folder: &OwnedFd, temporary: &str, name: &BStr, before: &Stat) -> Result
     let out = rustix::fs::statat(folder, temporary, AtFlags::SYMLINK_NOFOLLOW)?;
     match is_same(&out, before) {
         true => Ok(true),
-        false => exchange().map(|()| false),
+        false => exchange(folder, temporary, name).map(|()| false),
     }
 }
 
@@ -227,5 +283,44 @@ mod tests {
             assert_eq!(fs::read(&path).expect("there"), b"CONTENT");
             assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1);
         }
+    }
+
+    #[test]
+    fn a_save_that_cannot_be_put_back_is_kept_and_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("b.bin");
+        fs::write(&path, "content").expect("written");
+        let mut calls = 0;
+        let mut exchange = |folder: &OwnedFd, temporary: &str, name: &BStr| {
+            calls += 1;
+            if calls == 2 {
+                return Err(Errno::IO);
+            }
+            fs::write(&path, "saved meanwhile").expect("written");
+            rustix::fs::renameat_with(folder, temporary, folder, name.as_bytes(), RenameFlags::EXCHANGE)
+        };
+        let done = dehydrate_by(dir.path(), "b.bin".into(), &pointer(), DATE, &mut |_| (), &mut exchange);
+        let error = done.expect_err("the exchange back failed");
+        let kept = error.kept.clone().expect("the save is somewhere");
+        assert_eq!(fs::read(&kept).expect("there"), b"saved meanwhile");
+        assert_eq!(kept.parent(), Some(dir.path()));
+        assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_save_between_the_exchange_and_the_one_back_is_kept_and_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (path, new) = (dir.path().join("b.bin"), dir.path().join("new"));
+        fs::write(&path, "content").expect("written");
+        let mut saves = ["first", "second"].into_iter();
+        let mut exchange = |folder: &OwnedFd, temporary: &str, name: &BStr| {
+            fs::write(&new, saves.next().expect("two exchanges")).expect("written");
+            fs::rename(&new, &path).expect("renamed");
+            rustix::fs::renameat_with(folder, temporary, folder, name.as_bytes(), RenameFlags::EXCHANGE)
+        };
+        let done = dehydrate_by(dir.path(), "b.bin".into(), &pointer(), DATE, &mut |_| (), &mut exchange);
+        let kept = done.expect_err("there are two saves").kept.expect("one is kept");
+        assert_eq!(fs::read(&path).expect("there"), b"first");
+        assert_eq!(fs::read(&kept).expect("there"), b"second");
     }
 }

@@ -18,6 +18,7 @@ mod swap;
 
 pub use found::{Found, find, is_any, remove};
 pub use left::{Recovered, recover};
+pub(super) use swap::told;
 pub use swap::{Swap, SwapError, Swapped, swap_in};
 
 use std::fs::File;

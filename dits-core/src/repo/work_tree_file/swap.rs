@@ -68,7 +68,8 @@ pub enum SwapError {
     Journal(#[from] JournalError),
 }
 
-fn told(kept: Option<&Path>) -> String {
+/// Where what was saved is kept, as the end of an error's line.
+pub(in crate::repo) fn told(kept: Option<&Path>) -> String {
     kept.map(|kept| format!("; what was saved there meanwhile is kept in {}", kept.display())).unwrap_or_default()
 }
 
