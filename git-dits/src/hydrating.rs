@@ -25,7 +25,7 @@ use dits_core::repo::config::{Committed, FETCH_EXCLUDE, FETCH_INCLUDE, Settings}
 use dits_core::repo::fetch_patterns::FetchPatterns;
 use dits_core::repo::helper_program::{self, Missing};
 use dits_core::repo::hydration_journal;
-use dits_core::repo::index_stat::NotPatched;
+use dits_core::repo::index_stat::{self, NotPatched, Restat};
 use dits_core::repo::work_tree_file::{self, State};
 use dits_core::repo_path::RepoPath;
 use dits_core::store::Sources;
@@ -166,13 +166,8 @@ pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: W
     drop(progress);
     let outcome = outcome?;
     tell(&outcome);
-    match &outcome.not_patched {
-        // What is damaged is not written anew: that would hide what is lost.
-        Some(error @ NotPatched::Refused { source: IndexError::Malformed { .. }, .. }) => {
-            report::warn(&Failure::new("git cannot be told of the hydrated files").because(error).line());
-        }
-        Some(NotPatched::Refused { .. }) => refresh_index(here, repository, &outcome.untold)?,
-        _ => {}
+    if let Some(error @ NotPatched::Refused { .. }) = &outcome.not_patched {
+        tell_by_git(here, repository, error, &outcome.untold)?;
     }
     Ok(outcome)
 }
@@ -222,18 +217,34 @@ fn tell(outcome: &Outcome) {
     outcome.warnings.iter().for_each(|warning| report::warn(warning));
 }
 
+/// Has git itself look at files of which its index could not be told because of `error`.
+pub fn tell_by_git(here: &Here, repository: &Repository, error: &NotPatched, files: &[Restat]) -> Result<(), Failure> {
+    match error {
+        // What is damaged is not written anew: that would hide what is lost.
+        NotPatched::Refused { source: IndexError::Malformed { .. }, .. } => {
+            report::warn(&Failure::new("git's index cannot be told of the files").because(error).line());
+            Ok(())
+        }
+        // With no index there is nothing that could be wrong.
+        NotPatched::Absent { .. } => Ok(()),
+        _ => refresh_index(here, repository, files),
+    }
+}
+
 /// Lets git see that these files are what its index says, where that index is none that can be patched.
 ///
 /// Their length is not the one git remembers, which a mere refresh takes for a change without
 /// asking the filter; naming the paths makes git clean them, to the very pointer it has. Those whose
-/// entry names something else stay out of it: they would be staged.
-pub fn refresh_index(here: &Here, repository: &Repository, files: &[Wanted]) -> Result<(), Failure> {
+/// entry names something else stay out of it, and so do those into which something was saved meanwhile: they
+/// would be staged.
+fn refresh_index(here: &Here, repository: &Repository, files: &[Restat]) -> Result<(), Failure> {
     let Some(top) = repository.work_tree() else { return Ok(()) };
-    let hydrated: HashSet<(&BStr, Pointer)> = files.iter().map(|file| (file.path.as_bstr(), file.pointer)).collect();
     let media = pointers::of_index(&here.git.clone().in_dir(top), repository, &[])?;
-    let is_meant =
-        |file: &MediaFile| file.pointer.is_some_and(|pointer| hydrated.contains(&(file.entry.path.as_bstr(), pointer)));
-    let paths: Vec<BString> = media.into_iter().filter(is_meant).map(|file| file.entry.path).collect();
+    let named: HashSet<(&BStr, Pointer)> =
+        media.iter().filter_map(|file| Some((file.entry.path.as_bstr(), file.pointer?))).collect();
+    // As late as can be.
+    let mut paths = index_stat::still_as_given(top, files);
+    paths.retain(|file| named.contains(&(file.path.as_bstr(), file.pointer)));
     // With no paths git would look at the whole tree.
     if paths.is_empty() {
         return Ok(());
@@ -251,15 +262,15 @@ pub fn refresh_index(here: &Here, repository: &Repository, files: &[Wanted]) -> 
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         let mut input = Vec::new();
-        paths.iter().for_each(|path| {
-            input.extend_from_slice(path);
+        paths.iter().for_each(|file| {
+            input.extend_from_slice(&file.path);
             input.push(0);
         });
         stdin.write_all(&input).map_err(failed)?;
     }
     match child.wait().map_err(failed)?.success() {
         true => Ok(()),
-        false => Err(Failure::new("the files are hydrated, but git's index could not be refreshed")
+        false => Err(Failure::new("the files are written, but git's index could not be refreshed")
             .hint("run `git status`; if it shows them as modified, `git add` them")),
     }
 }

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use dits_core::steps::Step;
 use dits_tests::media::noise;
+use dits_tests::processes::{go_on, stopped_in};
 use dits_tests::{Done, Repo, World, repo};
 
 /// Asserts that `git status` finds nothing, and asks no filter for that.
@@ -97,17 +99,7 @@ fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
     let repo = film(&world);
     assert_eq!(repo.git(&["dits", "--quiet", "dehydrate", "b"]).err(), "");
     repo.git(&["dits", "checkout", "b"]).ok();
-    for entry in walk(&repo.store()) {
-        if entry.extension().is_some_and(|extension| extension == "pack") {
-            let len = entry.metadata().expect("a pack").len();
-            let mut bytes = std::fs::read(&entry).expect("readable");
-            bytes[(len / 2) as usize] ^= 0x55;
-            bytes[(len / 3) as usize] ^= 0x55;
-            let writable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            std::fs::set_permissions(&entry, writable).expect("ours");
-            std::fs::write(&entry, bytes).expect("ours");
-        }
-    }
+    damage_packs(&repo);
     let left = repo.git(&["dits", "dehydrate", "a/one.mov"]).fails();
     assert!(left.contains("no other copy of it is known"), "{left}");
     // Stored and pushed again, it is held there, whatever becomes of the store.
@@ -115,6 +107,11 @@ fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
     repo.git(&["add", "--renormalize", "."]).ok();
     repo.push_to(&server.url("film"));
     repo.git(&["dits", "push", "-q", "--all", "--dry-run", "origin"]).ok();
+    // What is damaged here is here: no pull would fetch it, whatever the server holds.
+    damage_packs(&repo);
+    let left = repo.git(&["dits", "dehydrate", "a/one.mov"]).fails();
+    assert!(left.contains("what the local store has of it cannot be read"), "{left}");
+    repo.holds("a/one.mov", &noise(1, 1_500_000));
     for folder in ["packs", "open"] {
         let _ = std::fs::remove_dir_all(repo.store().join(folder));
     }
@@ -127,6 +124,20 @@ fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
     assert_eq!(repo.status(), "");
 }
 
+fn damage_packs(repo: &Repo<'_>) {
+    for entry in walk(&repo.store()) {
+        if entry.extension().is_some_and(|extension| extension == "pack") {
+            let len = entry.metadata().expect("a pack").len();
+            let mut bytes = std::fs::read(&entry).expect("readable");
+            bytes[(len / 2) as usize] ^= 0x55;
+            bytes[(len / 3) as usize] ^= 0x55;
+            let writable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            std::fs::set_permissions(&entry, writable).expect("ours");
+            std::fs::write(&entry, bytes).expect("ours");
+        }
+    }
+}
+
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -136,6 +147,59 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+/// Dehydrates `a/one.mov` and `a/two.mov`, and does something when the pointers stand and git's index does not know yet.
+fn dehydrate_with(repo: &Repo<'_>, meanwhile: impl FnOnce()) -> Done {
+    let pause = format!("{}:2", Step::HydrationCleared.name());
+    let dehydrate = repo.call(&["dits", "dehydrate", "a"]).pause_at(&pause).start();
+    let stopped = stopped_in(dehydrate.group());
+    meanwhile();
+    go_on(stopped);
+    dehydrate.finish()
+}
+
+#[test]
+fn what_is_saved_before_the_index_knows_stays_unstaged() {
+    for is_split in [false, true] {
+        let world = World::new();
+        let repo = film(&world);
+        if is_split {
+            repo.git(&["update-index", "--split-index"]).ok();
+        }
+        dehydrate_with(&repo, || repo.write("a/one.mov", "saved by the user")).ok();
+        repo.holds("a/one.mov", b"saved by the user");
+        // Nothing is staged, and of the other file git knows.
+        assert_eq!(repo.status(), " M a/one.mov", "split: {is_split}");
+    }
+}
+
+#[test]
+fn a_checkout_into_a_split_index_stages_no_save_either() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["dits", "dehydrate", "a"]).ok();
+    repo.git(&["update-index", "--split-index"]).ok();
+    let pause = format!("{}:2", Step::HydrationCleared.name());
+    let checkout = repo.call(&["dits", "checkout", "a"]).pause_at(&pause).start();
+    let stopped = stopped_in(checkout.group());
+    repo.write("a/one.mov", "saved by the user");
+    go_on(stopped);
+    checkout.finish().ok();
+    repo.holds("a/one.mov", b"saved by the user");
+    assert_eq!(repo.status(), " M a/one.mov");
+}
+
+#[test]
+fn a_damaged_index_is_not_written_anew() {
+    let world = World::new();
+    let repo = film(&world);
+    let index = repo.dir().join(".git/index");
+    let mut bytes = std::fs::read(&index).expect("there");
+    *bytes.last_mut().expect("a checksum") ^= 1;
+    let done = dehydrate_with(&repo, || std::fs::write(&index, &bytes).expect("ours"));
+    assert!(done.err().contains("git's index cannot be told of the files"), "{}", done.story());
+    assert_eq!(std::fs::read(&index).expect("there"), bytes);
 }
 
 #[test]

@@ -142,3 +142,12 @@ fn parse(stat: &str) -> Option<Process> {
     let group = number(fields.nth(1)?)?;
     (!matches!(state, "Z" | "X")).then_some(Process { pid: number(pid)?, group, is_stopped: state == "T" })
 }
+
+/// Has a stopped process go on.
+///
+/// # Panics
+///
+/// If there is no such process.
+pub fn go_on(process: Pid) {
+    rustix::process::kill_process(process, rustix::process::Signal::CONT).expect("it is stopped");
+}

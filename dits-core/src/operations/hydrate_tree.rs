@@ -83,8 +83,8 @@ pub struct Outcome {
     pub stopped: Vec<Wanted>,
     /// Files that an earlier process left as pointers, and whose content is not here.
     pub missing: Vec<Wanted>,
-    /// Hydrated files of which git's index could not be told: git may call them modified.
-    pub untold: Vec<Wanted>,
+    /// Hydrated files of which git's index could not be told, as they were left: git may call them modified.
+    pub untold: Vec<Restat>,
     /// Why it could not be told.
     pub not_patched: Option<NotPatched>,
     /// What else is worth knowing.
@@ -229,8 +229,7 @@ fn tell_index(repository: &Repository, settled: &[Settled], outcome: &mut Outcom
         // Where there is no index, nothing is compared with it.
         Ok(_) | Err(NotPatched::Absent { .. }) => {}
         Err(error) => {
-            let wanted = |settled: &Settled| Wanted { path: settled.path.clone(), pointer: settled.stands.pointer() };
-            outcome.untold = settled.iter().map(wanted).collect();
+            outcome.untold = files;
             // An index that is refused is refused again, and who called finds another way, or none.
             if !matches!(error, NotPatched::Refused { .. }) {
                 let warning = "git may call hydrated files modified until `git dits pull` tells it of them";

@@ -128,6 +128,11 @@ pub fn is_patchable(repo: &Repository) -> bool {
     matches!(Patched::read(&index, &target, &[]), Ok(_) | Err(NotPatched::Absent { .. }))
 }
 
+/// Those of `files` that are still as given, as looked at now.
+pub fn still_as_given<'a>(top: &Path, files: &'a [Restat]) -> Vec<&'a Restat> {
+    patched::still_as_given(top, files)
+}
+
 /// When the index at `index` was modified; `None` if there is none.
 ///
 /// # Errors

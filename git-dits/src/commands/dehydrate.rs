@@ -4,15 +4,16 @@
 //!
 //! **May touch:** files of the work tree that hold exactly what git's index names; git's index for those files.
 //!
-//! **Must hold:** content goes only if it can be had again: a server has proven that it holds it, or it was
-//! read from the store, whole and right, a moment ago.
+//! **Must hold:**
+//! - content goes only if it can be had again: it was read from the store, whole and right, a moment ago, or the
+//!   store lacks it and a server has proven that it holds it;
+//! - what is saved while this runs is not staged.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
 
 use bstr::ByteSlice;
-use dits_core::operations::hydrate::{self, HydrateError};
-use dits_core::operations::hydrate_tree::Wanted;
+use dits_core::operations::hydrate::{self, Completeness, HydrateError};
 use dits_core::operations::needed_media::counted;
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
@@ -20,7 +21,6 @@ use dits_core::repo::dehydrated_file::{Dehydrated, dehydrate};
 use dits_core::repo::index_stat::{self, FileTime, Restat};
 use dits_core::repo::stores;
 use dits_core::repo::work_tree_file::{self, State};
-use dits_core::repo_path::RepoPath;
 use dits_core::store::Sources;
 use serde::Serialize;
 
@@ -123,10 +123,8 @@ fn dehydrate_all(
             leave("Git holds it as plain content".to_owned());
             continue;
         };
-        if !proven.contains(&pointer)
-            && let Err(error) = hydrate::write_to(sources, &pointer, &mut Nowhere)
-        {
-            leave(no_other_copy(&error));
+        if let Err(error) = another_copy(sources, &pointer, proven) {
+            leave(no_other_copy(&error, proven.contains(&pointer)));
             continue;
         }
         match dehydrate(top, path, &pointer, date, &mut |count| progress.advance(count))? {
@@ -142,6 +140,15 @@ fn dehydrate_all(
     Ok(())
 }
 
+/// Makes sure that the content can be had again. A server's word counts only for what the store lacks: what is damaged
+/// in the store is not fetched again, because it is there.
+fn another_copy(sources: &Sources, pointer: &Pointer, proven: &HashSet<Pointer>) -> Result<(), HydrateError> {
+    match hydrate::completeness(sources, pointer)? {
+        Completeness::NoManifest | Completeness::Missing { .. } if proven.contains(pointer) => Ok(()),
+        _ => hydrate::write_to(sources, pointer, &mut Nowhere),
+    }
+}
+
 /// Where content goes that is only to be proven.
 struct Nowhere;
 
@@ -155,9 +162,10 @@ impl Write for Nowhere {
     }
 }
 
-fn no_other_copy(error: &HydrateError) -> String {
+fn no_other_copy(error: &HydrateError, is_proven: bool) -> String {
     match error {
         HydrateError::NoManifest { .. } => "no other copy of it is known".to_owned(),
+        error if is_proven => format!("what the local store has of it cannot be read: {error}"),
         error => format!("no other copy of it is known: {error}"),
     }
 }
@@ -165,14 +173,9 @@ fn no_other_copy(error: &HydrateError) -> String {
 /// Lets git see that these files are what its index says.
 fn tell_index(here: &Here, repository: &Repository, restats: &[Restat]) -> Result<(), Failure> {
     match index_stat::patch(repository, restats) {
-        Ok(count) if count == restats.len() => Ok(()),
-        // One in two files, for example: git is to look itself.
-        _ => {
-            let wanted = |restat: &Restat| {
-                Some(Wanted { path: RepoPath::new(restat.path.clone()).ok()?, pointer: restat.pointer })
-            };
-            hydrating::refresh_index(here, repository, &restats.iter().filter_map(wanted).collect::<Vec<_>>())
-        }
+        // Files that are not among those patched were changed meanwhile, which git is to see.
+        Ok(_) => Ok(()),
+        Err(error) => hydrating::tell_by_git(here, repository, &error, restats),
     }
 }
 

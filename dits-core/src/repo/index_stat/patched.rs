@@ -130,6 +130,14 @@ fn stats_of(index: &[u8], target: &Target<'_>, files: &[Restat]) -> Result<Vec<(
     Ok(found.into_iter().filter_map(stat_of).collect())
 }
 
+/// Those of `files` that are as given.
+pub(super) fn still_as_given<'a>(top: &Path, files: &'a [Restat]) -> Vec<&'a Restat> {
+    let mut folders = Folders { top, last: None };
+    let mut is_still =
+        |file: &'a Restat| folders.stat(file.path.as_bstr()).is_some_and(|stat| is_as_given(&stat, file));
+    files.iter().filter(|file| is_still(file)).collect()
+}
+
 fn is_as_given(stat: &Stat, file: &Restat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_file()
         && u64::try_from(stat.st_size) == Ok(file.size)
