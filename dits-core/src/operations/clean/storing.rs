@@ -160,8 +160,9 @@ impl<'s, 'w> Storing<'s, 'w> {
             self.store_page(page)?;
         }
         let (manifest, hash) = (described.manifest.encode(), described.manifest.hash());
-        let is_new = self.put(hash.into(), &manifest)?;
+        // The file's chunks are written down before the manifest that names them, whichever packs they are in.
         self.writer.end_file().map_err(CleanError::Commit)?;
+        let is_new = self.put(hash.into(), &manifest)?;
         self.writer.commit().map_err(CleanError::Commit)?;
         if let Some(path) = path.filter(|_| is_new && len >= EARLIER_LEN_MIN) {
             // It saves work the next time; without it nothing is lost.
