@@ -22,6 +22,7 @@ pub mod hooks;
 pub mod hydration_journal;
 pub mod index_stat;
 pub mod pointer_walk;
+pub mod roots;
 pub mod stores;
 pub mod unsynced;
 pub mod work_tree_file;

@@ -38,6 +38,7 @@ use crate::repo_path::{NameError, RepoPath};
 
 pub use crate::repo::attributes::AttributeCase;
 pub use budget::WalkLimits;
+pub(super) use unpromised::without_promisor;
 
 use budget::Budget;
 use commits::Walking;

@@ -26,7 +26,7 @@ const PROMISORS: &str = r"^(extensions\.partialclone|remote\..*\.promisor)$";
 
 /// Makes git look at the repository's objects through a repository without refs and remotes,
 /// where a promisor is set.
-pub(super) fn without_promisor(git: &GitProgram) -> Result<GitProgram, WalkError> {
+pub(in crate::repo) fn without_promisor(git: &GitProgram) -> Result<GitProgram, WalkError> {
     let git = git.clone().with_env("GIT_NO_LAZY_FETCH", "1");
     if git.ask(["config", "--get-regexp", PROMISORS])?.is_none() {
         return Ok(git);
