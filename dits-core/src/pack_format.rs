@@ -242,12 +242,7 @@ impl Trailer {
         if version != VERSION {
             return Err(PackFormatError::UnknownVersion(version));
         }
-        let trailer = Trailer {
-            entry_count: u32::from_le_bytes(array(&bytes[12..16])),
-            domain: Domain(array(&bytes[16..32])),
-            payload_len: u64::from_le_bytes(array(&bytes[32..40])),
-            hash: PackHash::from_bytes(array(&bytes[40..72])),
-        };
+        let trailer = Trailer::decode_unchecked(bytes);
         if bytes[10..12] != [0, 0] || trailer.entry_count as usize > limits::PACK_ENTRIES_MAX {
             return Err(PackFormatError::NotAPack);
         }
@@ -256,6 +251,16 @@ impl Trailer {
         match expected == Some(file_len) {
             true => Ok(trailer),
             false => Err(PackFormatError::Length { expected: expected.unwrap_or(u64::MAX), actual: file_len }),
+        }
+    }
+
+    /// Reads what a trailer that is damaged says, whatever that is worth.
+    pub fn decode_unchecked(bytes: &[u8; TRAILER_LEN]) -> Trailer {
+        Trailer {
+            entry_count: u32::from_le_bytes(array(&bytes[12..16])),
+            domain: Domain(array(&bytes[16..32])),
+            payload_len: u64::from_le_bytes(array(&bytes[32..40])),
+            hash: PackHash::from_bytes(array(&bytes[40..72])),
         }
     }
 
@@ -298,8 +303,14 @@ impl Trailer {
 
     fn hash_over(&self, table: &[u8]) -> PackHash {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(table).update(&self.unhashed());
-        PackHash::from_bytes(*hasher.finalize().as_bytes())
+        hasher.update(table);
+        self.name_after(hasher)
+    }
+
+    /// The name of the pack whose table went through `table`: for tables that are read piece by piece.
+    pub fn name_after(&self, mut table: blake3::Hasher) -> PackHash {
+        table.update(&self.unhashed());
+        PackHash::from_bytes(*table.finalize().as_bytes())
     }
 }
 

@@ -12,6 +12,7 @@
 //!
 //! **Format:** `docs/formats/store-v1.md` and `docs/formats/pack-v1.md`.
 
+mod check;
 mod error;
 mod find;
 mod handles;
@@ -38,6 +39,7 @@ use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 use crate::pack_format::Domain;
 
+pub use check::{CheckProgress, Checked, Finding, Mended, Problem, Rest, Severity};
 pub use error::{PackProblem, ReadError, StoreError, WriteError};
 pub use find::Located;
 pub use sources::{Items, Sources};
@@ -221,6 +223,16 @@ impl Store {
     /// [`StoreError`] if the store cannot be used.
     pub fn damaged_items(&self, count_max: usize) -> Result<Option<Vec<ItemId>>, StoreError> {
         self.find_damaged(count_max)
+    }
+
+    /// Where copies of an item stand that are damaged or cannot be read: the pack, and the entry where that can
+    /// be told.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn unusable_copies(&self, id: &ItemId) -> Result<Vec<(PathBuf, Option<u32>)>, StoreError> {
+        self.find_unusable(id)
     }
 
     /// Puts the plain bytes of the item into `plain`, checked against its id.

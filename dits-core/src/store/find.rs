@@ -339,6 +339,14 @@ impl Store {
         Ok(Some(ids))
     }
 
+    /// Where copies of an item stand that cannot be used: its pack, and its entry where that can be told.
+    pub(super) fn find_unusable(&self, id: &ItemId) -> Result<Vec<(PathBuf, Option<u32>)>, StoreError> {
+        let found = self.find(id)?;
+        let damaged = found.copies.iter().filter(|copy| copy.place.is_damaged);
+        let damaged = damaged.map(|copy| (copy.pack.path.clone(), Some(copy.place.entry_no)));
+        Ok(damaged.chain(found.unusable.map(|(path, _)| (path, None))).collect())
+    }
+
     pub(super) fn forget_manifest(&self, oid: &FileHash, manifest: &ManifestHash) {
         let Ok(places) = lock(&self.known).with_index(&self.layout, |index| index.manifest_places(oid)) else { return };
         for place in places {

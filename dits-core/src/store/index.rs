@@ -11,6 +11,8 @@
 //!
 //! **Format:** `docs/formats/store-v1.md`.
 
+mod census;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ use super::layout::OpenName;
 use super::refresh::identity_of;
 use crate::hash::{FileHash, ManifestHash, PackHash};
 use crate::item::ItemId;
+
+pub(super) use census::Census;
 
 /// The version of the tables; an index of another one is thrown away.
 const SCHEMA_VERSION: i64 = 2;

@@ -52,6 +52,11 @@ impl Layout {
         self.open().join(format!("{}.doubt", hex16(name)))
     }
 
+    /// Packs that were damaged, and that nothing needs any more.
+    pub fn damaged(&self) -> PathBuf {
+        self.dir.join("damaged")
+    }
+
     pub fn temporary_pack(&self, name: &OpenName) -> PathBuf {
         self.packs().join(format!("tmp-{}", hex16(name)))
     }
@@ -165,7 +170,7 @@ pub(super) fn hex16(name: &OpenName) -> String {
     name.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn parse_hex16(text: &str) -> Option<OpenName> {
+pub(super) fn parse_hex16(text: &str) -> Option<OpenName> {
     let padded = format!("{text}{}", "0".repeat(32));
     let bytes = parse_hex(padded.as_bytes()).ok()?;
     bytes[..16].try_into().ok()

@@ -294,7 +294,7 @@ fn open_new(path: &PathBuf) -> io::Result<File> {
 
 /// Takes the owner's lock; returns false if another process has it, or if the file that
 /// now is locked no longer has this name.
-fn lock_named(log: &File, path: &PathBuf) -> Result<bool, WriteError> {
+pub(super) fn lock_named(log: &File, path: &Path) -> Result<bool, WriteError> {
     match log.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(false),

@@ -159,6 +159,13 @@ impl Known {
         self.learn(layout)
     }
 
+    /// As [`Known::replace`], for an index that is not malformed: one that turns out to be so later is replaced again.
+    pub fn make_anew(&mut self, layout: &Layout) -> Result<(), StoreError> {
+        self.replace(layout)?;
+        self.was_replaced = false;
+        Ok(())
+    }
+
     /// What it takes to look through the whole index; `None` if this process did so before.
     pub fn take_check(&mut self) -> Option<Check> {
         let is_due = !std::mem::replace(&mut self.was_checked, true) && !self.was_replaced;
@@ -169,6 +176,11 @@ impl Known {
     /// A pack that cannot be read, if there is one: it may hold anything.
     pub fn unusable_pack(&self) -> Option<(PathBuf, PackProblem)> {
         self.unusable.first().cloned()
+    }
+
+    /// Where the index is, or would be.
+    pub fn index_path(&self) -> &Path {
+        &self.index_path
     }
 
     /// Returns true if an index was made anew by this process before.

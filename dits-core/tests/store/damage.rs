@@ -16,7 +16,7 @@ use super::{chunk_id, manifest_of, noise, only_file, open, options, put, read};
 
 const PLACES: u64 = 200;
 
-type Items = Vec<(ItemId, Vec<u8>)>;
+pub type Items = Vec<(ItemId, Vec<u8>)>;
 
 /// A small number that the next call gives another of.
 struct Dice(u64);
@@ -30,7 +30,7 @@ impl Dice {
 }
 
 /// Puts items into one pack: sealed, or the open one.
-fn fill(dir: &Path, sharing: Sharing, first: u64, count: u64, is_synced: bool) -> Items {
+pub fn fill(dir: &Path, sharing: Sharing, first: u64, count: u64, is_synced: bool) -> Items {
     let store = open(dir, sharing);
     let mut writer = store.writer(Domain::LOCAL);
     let mut items = Items::new();
@@ -71,7 +71,7 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-fn flip(path: &Path, at: u64, bit: u64) {
+pub fn flip(path: &Path, at: u64, bit: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
