@@ -10,6 +10,8 @@ use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 use crate::manifest::ManifestError;
 use crate::pointer::Pointer;
+use crate::repo::git_program::{GitError, GitProgram};
+use crate::repo::pointer_walk::WalkError;
 use crate::store::{ReadError, StoreError, StoredItem, WriteError};
 
 pub mod answers;
@@ -50,6 +52,12 @@ pub enum RemoteError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// The refs of a share cannot be listed.
+    #[error("cannot list the refs of the share")]
+    Refs(#[source] GitError),
+    /// What they name cannot be found out.
+    #[error("cannot look through what the refs of the share name")]
+    Walk(#[source] WalkError),
     /// The server did not do what it was asked.
     #[error(transparent)]
     Server(Box<ServerError>),
@@ -68,6 +76,15 @@ impl From<ServerError> for RemoteError {
 }
 
 impl Remote {
+    /// Tells the remote from now on that the text of what it is asked about goes to another host: it cannot
+    /// know then which media is needed.
+    pub fn note_text_elsewhere(&self) {
+        match self {
+            Remote::Local(_) => {}
+            Remote::Server(server) => server.note_text_elsewhere(),
+        }
+    }
+
     /// Which files does the remote hold, content proven? One answer for each question.
     ///
     /// # Errors
@@ -77,6 +94,19 @@ impl Remote {
         match self {
             Remote::Local(share) => share.held(files),
             Remote::Server(server) => Ok(server.held(files)?),
+        }
+    }
+
+    /// Which files does the remote hold, and keep: what its refs name now? One answer for each question. `git` is
+    /// for the share's own repository, where the remote is one.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoteError`] when it cannot be asked.
+    pub fn kept(&self, files: &[Pointer], git: &dyn Fn() -> GitProgram) -> Result<Vec<Holding>, RemoteError> {
+        match self {
+            Remote::Local(share) => share.kept(files, &git()),
+            Remote::Server(server) => Ok(server.kept(files)?),
         }
     }
 

@@ -13,14 +13,17 @@ pub use whole::KnownLost;
 
 use std::sync::Arc;
 
-use dits_core::item::ItemId;
+use dits_core::item::{ItemId, ItemKind};
+use dits_core::manifest::span::Span;
 use dits_core::pack_format::Domain;
 use dits_core::steps::{self, Step};
-use dits_core::store::{Sharing, Store, StoreError, StoreOptions};
+use dits_core::store::{ReadError, Sharing, Store, StoreError, StoreOptions};
 
+use crate::clock;
 use crate::data::{Presence, PresenceError};
-use crate::db::{Db, DbError, RepoId};
+use crate::db::{Db, DbError, Lease, LeaseId, RepoId};
 use crate::root::Root;
+use crate::rules::lease;
 
 /// The store and what the database knows of it.
 #[derive(Debug, Clone)]
@@ -90,6 +93,33 @@ impl Blobs {
         Ok(present)
     }
 
+    /// Says of each of `ids` whether a client may lean on it: a span that is present without all of its chunks is
+    /// no use, since a client that hears of it sends none of them.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError`] if store or database cannot be asked.
+    pub fn are_usable(&self, domain: Domain, ids: &[ItemId]) -> Result<Vec<bool>, BlobError> {
+        let mut usable = self.are_present(domain, ids)?;
+        let mut plain = Vec::new();
+        for (is_usable, id) in
+            usable.iter_mut().zip(ids).filter(|(is_present, id)| **is_present && id.kind == ItemKind::Span)
+        {
+            let chunks = match self.store.read(id, &mut plain) {
+                Ok(()) => Span::decode(&plain).ok(),
+                Err(ReadError::Store(error)) => return Err(error.into()),
+                Err(ReadError::Missing(_) | ReadError::Damaged { .. } | ReadError::Unreadable { .. }) => None,
+            };
+            let chunks =
+                chunks.map(|span| span.entries().iter().map(|entry| entry.hash.into()).collect::<Vec<ItemId>>());
+            *is_usable = match chunks {
+                Some(chunks) => self.are_present(domain, &chunks)?.into_iter().all(|is_present| is_present),
+                None => false,
+            };
+        }
+        Ok(usable)
+    }
+
     /// Returns true if the repository's client sent the item while another repository's
     /// pack held it, and one still does.
     ///
@@ -100,15 +130,22 @@ impl Blobs {
         Ok(self.db.has_presence(RepoId(domain.0), id)? && self.store.has(id)?)
     }
 
-    /// Records that the repository's client sent these items, which another repository's
-    /// packs hold. The caller has checked the bytes it got against their names.
+    /// Keeps what the repository's client sent and the store had already: `there` in its own packs, and
+    /// `adopted` in those of other repositories, which it is recorded to have as well from now on. The caller has checked
+    /// the bytes it got against their names.
     ///
     /// # Errors
     ///
     /// [`BlobError::Db`].
-    pub fn adopt(&self, domain: Domain, ids: &[ItemId]) -> Result<(), BlobError> {
-        self.db.record_presence(RepoId(domain.0), ids)?;
-        if !ids.is_empty() {
+    pub fn keep_sent(
+        &self,
+        domain: Domain,
+        lease: Lease,
+        adopted: &[ItemId],
+        there: &[ItemId],
+    ) -> Result<(), BlobError> {
+        self.db.keep_sent(RepoId(domain.0), lease, adopted, there)?;
+        if !adopted.is_empty() {
             steps::reached(Step::PresenceRecorded);
         }
         Ok(())
@@ -126,8 +163,16 @@ impl Presence for Blobs {
         Ok(self.is_adopted(domain, id)?)
     }
 
-    fn record(&self, domain: Domain, ids: &[ItemId]) -> Result<(), PresenceError> {
-        Ok(self.adopt(domain, ids)?)
+    fn record(
+        &self,
+        domain: Domain,
+        lease: [u8; 16],
+        adopted: &[ItemId],
+        there: &[ItemId],
+    ) -> Result<(), PresenceError> {
+        let now = clock::now();
+        let lease = Lease { id: LeaseId(lease), expires: lease::expires(now), now };
+        Ok(self.keep_sent(domain, lease, adopted, there)?)
     }
 }
 
@@ -136,6 +181,7 @@ mod tests {
     use super::*;
     use dits_core::codec::Codec;
     use dits_core::hash::ChunkHash;
+    use dits_core::manifest::span::ChunkEntry;
     use dits_core::repo_path::RepoName;
     use dits_core::store::NewItem;
 
@@ -153,8 +199,28 @@ mod tests {
         writer.commit().unwrap();
         assert!(blobs.is_present(film, &chunk).unwrap());
         assert!(!blobs.is_present(other, &chunk).unwrap());
-        blobs.adopt(other, &[chunk]).unwrap();
+        blobs.record(other, [1; 16], &[chunk], &[]).unwrap();
         assert!(blobs.is_present(other, &chunk).unwrap());
+    }
+
+    #[test]
+    fn a_span_is_of_use_only_with_all_of_its_chunks() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(dir.path()).unwrap();
+        let blobs = Blobs::open(&root, Arc::new(Db::open(&root.meta()).unwrap())).unwrap();
+        let film = Domain([1; 16]);
+        let chunks = [&b"one"[..], b"two"];
+        let span = Span::new(chunks.map(|chunk| ChunkEntry::new(ChunkHash::of(chunk), 3)).to_vec()).unwrap();
+        let (id, encoded) = (ItemId::from(span.hash()), span.encode());
+        let mut writer = blobs.store().writer(film);
+        let mut put = |id, stored: &[u8]| {
+            writer.put(NewItem { id, codec: Codec::Raw, plain_len: stored.len() as u32, stored }).unwrap();
+            writer.commit().unwrap();
+            blobs.are_usable(film, &[span.hash().into()]).unwrap()
+        };
+        assert_eq!(put(id, &encoded), [false]);
+        assert_eq!(put(ChunkHash::of(chunks[0]).into(), chunks[0]), [false]);
+        assert_eq!(put(ChunkHash::of(chunks[1]).into(), chunks[1]), [true]);
     }
 
     #[test]
@@ -165,7 +231,7 @@ mod tests {
         let blobs = Blobs::open(&root, db.clone()).unwrap();
         let film = db.ensure_repo(&RepoName::new("film").unwrap(), RepoId([1; 16]), 1).unwrap().domain();
         let chunk = ItemId::from(ChunkHash::of(b"footage"));
-        blobs.adopt(film, &[chunk]).unwrap();
+        blobs.record(film, [1; 16], &[chunk], &[]).unwrap();
         assert!(!blobs.is_present(film, &chunk).unwrap());
     }
 }

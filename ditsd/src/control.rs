@@ -10,12 +10,12 @@
 //! **Format:** `docs/protocols/control-v1.md`.
 
 mod git;
+mod kept;
 mod media;
 mod prove;
 mod refusal;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use dits_core::remote::proto::{self, control_server};
 use dits_core::repo_path::RepoName;
@@ -25,6 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::blobs::Blobs;
+use crate::clock::now;
 use crate::data::{self, DataPlane, Direction, Grant};
 use crate::db::{Db, RepoId, RepoRow};
 use crate::git::Git;
@@ -78,6 +79,8 @@ struct Shared {
     git: Git,
     git_children: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
+    named: kept::NamedFiles,
 }
 
 /// What a control plane answers from.
@@ -100,6 +103,8 @@ pub struct Parts {
 const GIT_CHILDREN_MAX: usize = 64;
 /// Most proofs at once; each keeps up to five threads busy.
 const PROOFS_MAX: usize = 2;
+/// Most walks over all refs of a repository at once.
+const WALKS_MAX: usize = 1;
 
 impl Control {
     /// Answers from these parts.
@@ -107,7 +112,9 @@ impl Control {
         let Parts { identity, db, blobs, data, quic_port, git } = parts;
         let git_children = Arc::new(Semaphore::new(GIT_CHILDREN_MAX));
         let proofs = Arc::new(Semaphore::new(PROOFS_MAX));
-        Control { shared: Arc::new(Shared { identity, db, blobs, data, quic_port, git, git_children, proofs }) }
+        let (walks, named) = (Arc::new(Semaphore::new(WALKS_MAX)), kept::NamedFiles::default());
+        let shared = Shared { identity, db, blobs, data, quic_port, git, git_children, proofs, walks, named };
+        Control { shared: Arc::new(shared) }
     }
 
     /// Decides what a connection of the data plane may do. An upload makes the repository.
@@ -137,6 +144,14 @@ impl Shared {
         self.db.repo(name)?.ok_or_else(|| CallError::NoRepo(name.clone()))
     }
 
+    /// Notes that pointers to what the repository holds may be on another host alone, where a client says so.
+    fn note_text(&self, repo: &RepoRow, is_elsewhere: bool) -> Result<(), CallError> {
+        match is_elsewhere && !repo.text_elsewhere {
+            true => Ok(self.db.note_text_elsewhere(repo.key)?),
+            false => Ok(()),
+        }
+    }
+
     /// Finds a repository, making it where it is not there.
     ///
     /// The row comes first: a crash before the bare repository is there leaves a name
@@ -147,11 +162,6 @@ impl Shared {
         self.git.ensure(name)?;
         Ok(repo)
     }
-}
-
-/// Seconds since 1970 UTC.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -179,6 +189,16 @@ impl control_server::Control for Control {
     async fn held(&self, request: Request<proto::HeldRequest>) -> Answer<proto::HeldReply> {
         let request = request.into_inner();
         Ok(Response::new(self.blocking(move |shared| shared.held(&request)).await?))
+    }
+
+    async fn kept(&self, request: Request<proto::KeptRequest>) -> Answer<proto::KeptReply> {
+        let request = request.into_inner();
+        let permit = self.shared.walks.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let kept = self.blocking(move |shared| {
+            let _permit = permit;
+            shared.kept(&request)
+        });
+        Ok(Response::new(kept.await?))
     }
 
     async fn missing(&self, request: Request<proto::MissingRequest>) -> Answer<proto::MissingReply> {

@@ -115,12 +115,19 @@ pub trait Presence: Send + Sync + 'static {
     /// Whatever the database says.
     fn has(&self, domain: Domain, id: &ItemId) -> Result<bool, PresenceError>;
 
-    /// Records that the repository has these items; its own client sent each of them.
+    /// Keeps, under a lease of this name, what the repository's own client sent and the store had already: `there`
+    /// in the repository's packs, and `adopted` in others', which it has from now on.
     ///
     /// # Errors
     ///
     /// Whatever the database says.
-    fn record(&self, domain: Domain, ids: &[ItemId]) -> Result<(), PresenceError>;
+    fn record(
+        &self,
+        domain: Domain,
+        lease: [u8; 16],
+        adopted: &[ItemId],
+        there: &[ItemId],
+    ) -> Result<(), PresenceError>;
 }
 
 /// The data plane of one server.

@@ -25,8 +25,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 pub use held::Held;
-#[allow(unused_imports)]
-pub use leases::LeaseId;
+pub use leases::{Lease, LeaseId};
 pub use repos::{RepoId, RepoKey, RepoRow};
 
 /// The database, open.
@@ -50,6 +49,14 @@ pub enum DbError {
     /// It was written by a later version.
     #[error("the server's database {path} has version {version}, which this version of ditsd does not know")]
     UnknownVersion {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// It was written by an earlier version, and only a server that starts brings it up to date.
+    #[error("the server's database {path} has version {version}, which is older than this version of ditsd")]
+    OldVersion {
         /// The database.
         path: PathBuf,
         /// Its version.

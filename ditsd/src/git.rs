@@ -18,6 +18,7 @@ pub use session::{Pipes, Service, Session};
 
 use dits_core::repo::environment::Environment;
 use dits_core::repo::git_program::GitProgram;
+use dits_core::repo_path::RepoName;
 
 use crate::root::Root;
 
@@ -67,6 +68,14 @@ impl Git {
         let found = GitProgram::find(&Environment::new(std::env::vars_os()))?;
         Ok(Git { root, program: found.program().to_owned() })
     }
+
+    /// Git for questions about the repository of this name.
+    pub fn program_for(&self, name: &RepoName) -> GitProgram {
+        let path = self.path(name);
+        let vars = environment(&self.root).into_iter().map(|(name, value)| (name.into(), value));
+        let git = GitProgram::at(&self.program).with_only_env(vars);
+        settings(&self.root, &path).into_iter().fold(git, GitProgram::with_config).for_other(path)
+    }
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> GitError {
@@ -99,8 +108,7 @@ fn settings(root: &Root, repo: &Path) -> Vec<String> {
         "filter.dits.smudge=",
         "filter.dits.required=false",
     ];
-    let all = fixed.into_iter().map(str::to_owned).chain([hooks, owner]);
-    all.flat_map(|setting| ["-c".to_owned(), setting]).collect()
+    fixed.into_iter().map(str::to_owned).chain([hooks, owner]).collect()
 }
 
 /// The environment of every git child.

@@ -20,6 +20,7 @@ mod listen;
 mod serve;
 
 mod blobs;
+mod clock;
 mod db;
 mod git;
 mod root;

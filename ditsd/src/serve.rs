@@ -136,6 +136,7 @@ impl Prepared {
         let identity = root.identity()?;
         let certificate = root.certificate()?;
         let db = Arc::new(Db::open(&root.meta())?);
+        db.forget_proofs()?;
         let sockets = listen::bind(options.listen)?;
         let blobs = Blobs::open(&root, db.clone())?;
         let data = DataPlane::new(blobs.store().clone(), Arc::new(blobs.clone()), data::Limits::default());

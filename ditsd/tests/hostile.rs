@@ -26,9 +26,10 @@ async fn name_everywhere(client: &mut ControlClient<Channel>, name: &str) -> Vec
         tokio_stream::iter([proto::GitRequest { part: Some(git_request::Part::Start(start)) }])
     };
     let hello = proto::HelloRequest { versions: vec![1], client: String::new(), repo: repo.clone() };
-    let held = proto::HeldRequest { repo: repo.clone(), oids: vec![] };
+    let held = proto::HeldRequest { repo: repo.clone(), oids: vec![], ..Default::default() };
     let missing = proto::MissingRequest { repo: repo.clone(), lease: Bytes::new(), items: vec![] };
-    let prove = proto::ProveRequest { repo: repo.clone(), lease: Bytes::new(), manifests: vec![] };
+    let prove =
+        proto::ProveRequest { repo: repo.clone(), lease: Bytes::new(), manifests: vec![], ..Default::default() };
     let manifests = proto::ManifestsRequest { repo, oids: vec![] };
     vec![
         ("hello", code(client.hello(hello).await)),
@@ -99,7 +100,7 @@ async fn hashes_of_other_lengths_are_refused() {
     for len in [0, 1, 31, 33, 64, 100_000] {
         let wrong = Bytes::from(vec![7; len]);
         let oids = vec![bytes(media.pointer.oid.as_bytes()), wrong.clone()];
-        let held = proto::HeldRequest { repo: "film".into(), oids: oids.clone() };
+        let held = proto::HeldRequest { repo: "film".into(), oids: oids.clone(), ..Default::default() };
         assert_eq!(code(client.control.held(held).await), Code::InvalidArgument, "held, {len}");
         let manifests = proto::ManifestsRequest { repo: "film".into(), oids };
         assert_eq!(code(client.control.manifests(manifests).await), Code::InvalidArgument, "manifests, {len}");
@@ -107,6 +108,7 @@ async fn hashes_of_other_lengths_are_refused() {
             repo: "film".into(),
             lease: Bytes::new(),
             manifests: vec![proto::ManifestToProve { manifest, base_oid }],
+            ..Default::default()
         };
         let prove = named(wrong.clone(), Bytes::new());
         assert_eq!(code(client.control.prove(prove).await), Code::InvalidArgument, "prove, {len}");
@@ -160,7 +162,7 @@ async fn lists_that_are_too_long_are_refused_and_the_longest_are_answered() {
     let (server, mut client, media) = with_film(dir.path()).await;
     for (count, expected) in [(IDS_PER_MESSAGE_MAX, Code::Ok), (IDS_PER_MESSAGE_MAX + 1, Code::InvalidArgument)] {
         let oids = vec![Bytes::from_static(&[9; 32]); count];
-        let held = proto::HeldRequest { repo: "film".into(), oids: oids.clone() };
+        let held = proto::HeldRequest { repo: "film".into(), oids: oids.clone(), ..Default::default() };
         assert_eq!(code(client.control.held(held).await), expected, "held, {count}");
         let manifests = proto::ManifestsRequest { repo: "film".into(), oids: oids.clone() };
         assert_eq!(code(client.control.manifests(manifests).await), expected, "manifests, {count}");
@@ -168,7 +170,12 @@ async fn lists_that_are_too_long_are_refused_and_the_longest_are_answered() {
         let missing = proto::MissingRequest { repo: "film".into(), lease: Bytes::new(), items };
         assert_eq!(code(client.control.missing(missing).await), expected, "missing, {count}");
         let manifests = oids.into_iter().map(|manifest| proto::ManifestToProve { manifest, base_oid: Bytes::new() });
-        let prove = proto::ProveRequest { repo: "film".into(), lease: Bytes::new(), manifests: manifests.collect() };
+        let prove = proto::ProveRequest {
+            repo: "film".into(),
+            lease: Bytes::new(),
+            manifests: manifests.collect(),
+            ..Default::default()
+        };
         assert_eq!(code(client.control.prove(prove).await), expected, "prove, {count}");
     }
     let empty = vec![proto::ItemIds { kind: 1, hashes: Bytes::new() }; IDS_PER_MESSAGE_MAX + 2];

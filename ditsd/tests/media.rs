@@ -129,7 +129,7 @@ fn a_file_is_held_with_a_receipt_once_proven() {
         let again = client.prove(media.manifest_hash()).await.unwrap();
         assert_eq!(again, prove_result::Outcome::Held(receipt.clone()), "the same facts, the same receipt");
         assert_eq!(client.missing(&media.chunk_ids()).await, (0, true));
-        let asked = proto::HeldRequest { repo: "film".into(), oids: vec![receipt.oid.clone()] };
+        let asked = proto::HeldRequest { repo: "film".into(), oids: vec![receipt.oid.clone()], ..Default::default() };
         let state = client.control.held(asked).await.unwrap().into_inner().files.remove(0);
         assert_eq!((state.held, state.size), (true, media.pointer.size));
         let oids = vec![bytes(media.pointer.oid.as_bytes()), bytes(&[9; 32])];
@@ -248,9 +248,14 @@ fn questions_that_cannot_be_meant_are_refused() {
     let hosted = Hosted::new();
     let mut client = hosted.client("film");
     hosted.runtime.block_on(async {
-        let short = proto::HeldRequest { repo: "film".into(), oids: vec![Bytes::from_static(b"short")] };
+        let short =
+            proto::HeldRequest { repo: "film".into(), oids: vec![Bytes::from_static(b"short")], ..Default::default() };
         assert_eq!(client.control.held(short).await.unwrap_err().code(), Code::InvalidArgument);
-        let many = proto::HeldRequest { repo: "film".into(), oids: vec![Bytes::from_static(&[0; 32]); 10_000] };
+        let many = proto::HeldRequest {
+            repo: "film".into(),
+            oids: vec![Bytes::from_static(&[0; 32]); 10_000],
+            ..Default::default()
+        };
         assert_eq!(client.control.held(many).await.unwrap_err().code(), Code::InvalidArgument);
         let items = vec![proto::ItemIds { kind: 77, hashes: Bytes::new() }];
         let kind = proto::MissingRequest { repo: "film".into(), lease: Bytes::new(), items };

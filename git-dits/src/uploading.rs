@@ -46,8 +46,26 @@ pub struct Uploaded {
     pub failed: Vec<(Found, String)>,
 }
 
-/// Uploads what `to`, the name or address of a Dits remote, lacks of `needed`; a dry run only asks.
-pub fn upload(needed: Vec<Found>, to: &str, is_dry_run: bool) -> Result<Uploaded, Failure> {
+/// Where media goes.
+#[derive(Debug, Clone)]
+pub enum To {
+    /// To the Dits remote of this name or address, to which its text goes as well.
+    WithText(String),
+    /// To this address, and its text to another host.
+    Alone(String),
+}
+
+impl To {
+    /// The remote's name or address.
+    pub fn name(&self) -> &str {
+        match self {
+            To::WithText(name) | To::Alone(name) => name,
+        }
+    }
+}
+
+/// Uploads what `to` lacks of `needed`; a dry run only asks.
+pub fn upload(needed: Vec<Found>, to: &To, is_dry_run: bool) -> Result<Uploaded, Failure> {
     let mut uploaded = Uploaded::default();
     if needed.is_empty() {
         return Ok(uploaded);
@@ -73,11 +91,12 @@ pub fn upload(needed: Vec<Found>, to: &str, is_dry_run: bool) -> Result<Uploaded
 }
 
 /// Runs `git-remote-dits push-media` and returns its lines.
-fn ask_helper(needed: &[Found], to: &str, is_dry_run: bool) -> Result<Vec<String>, Failure> {
+fn ask_helper(needed: &[Found], to: &To, is_dry_run: bool) -> Result<Vec<String>, Failure> {
     let helper = Programs::find()?.helper()?;
     let failed = |error: std::io::Error| Failure::new(format!("cannot run {}", helper.display())).because(&error);
     let mut command = Command::new(&helper);
-    command.arg("push-media").args(progress::of_helper().args()).args(is_dry_run.then_some("--dry-run")).arg(to);
+    command.arg("push-media").args(progress::of_helper().args()).args(is_dry_run.then_some("--dry-run"));
+    command.args(matches!(to, To::Alone(_)).then_some("--text-elsewhere")).arg(to.name());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let mut answers = Vec::new();
@@ -96,7 +115,7 @@ fn ask_helper(needed: &[Found], to: &str, is_dry_run: bool) -> Result<Vec<String
     match child.wait().map_err(failed)?.code().map(u8::try_from) {
         Some(Ok(DONE)) => Ok(answers),
         Some(Ok(code)) => Err(Failure::told(code)),
-        _ => Err(Failure::new(format!("not all media was uploaded to {to}"))
+        _ => Err(Failure::new(format!("not all media was uploaded to {}", to.name()))
             .caused_by(format!("{} did not end by itself", helper.display()))),
     }
 }

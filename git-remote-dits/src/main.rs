@@ -37,7 +37,7 @@ use tunnel::GitIn;
 const LINE_LEN_MAX: u64 = 4096;
 
 const USAGE: &str = "usage: git remote-dits REMOTE ADDRESS\n   or: git remote-dits fetch-media [--no-progress] [REMOTE]\n  \
-                     or: git remote-dits push-media [--no-progress] [--dry-run] REMOTE";
+                     or: git remote-dits push-media [--no-progress] [--dry-run] [--text-elsewhere] REMOTE";
 
 fn main() -> ExitCode {
     #[cfg(all(debug_assertions, unix))]
@@ -94,8 +94,9 @@ fn media(verb: &str, args: &[&str], stdout: &mut io::Stdout) -> Result<bool, Fai
         ("fetch-media", rest) if rest.len() <= 1 => {
             fetch::run(&here, rest.first().copied(), io::stdin().lock(), stdout).map(|()| true)
         }
-        ("push-media", [rest @ .., remote]) if rest.is_empty() || rest == ["--dry-run"] => {
-            upload::run(&here, remote, !rest.is_empty(), io::stdin().lock(), stdout).map(|()| true)
+        ("push-media", [flags @ .., remote]) => {
+            let options = upload::Options::parse(flags).ok_or_else(wrong_arguments)?;
+            upload::run(&here, remote, options, io::stdin().lock(), stdout).map(|()| true)
         }
         _ => Err(wrong_arguments()),
     }

@@ -35,11 +35,35 @@ use dits_core::failure::Failure;
 /// Longest record of a question, in bytes; git itself has no longer paths.
 const RECORD_LEN_MAX: u64 = 8192;
 
+/// How media is to be pushed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only ask.
+    is_dry_run: bool,
+    /// The text goes to another host, so that the remote cannot know which media is needed.
+    is_text_elsewhere: bool,
+}
+
+impl Options {
+    /// Reads `--dry-run` and `--text-elsewhere`, each at most once and in this order.
+    pub fn parse(flags: &[&str]) -> Option<Options> {
+        let (is_dry_run, flags) = match flags {
+            ["--dry-run", rest @ ..] => (true, rest),
+            flags => (false, flags),
+        };
+        match flags {
+            [] => Some(Options { is_dry_run, is_text_elsewhere: false }),
+            ["--text-elsewhere"] => Some(Options { is_dry_run, is_text_elsewhere: true }),
+            _ => None,
+        }
+    }
+}
+
 /// Uploads what stands on `questions`, or only asks about it.
 pub fn run(
     here: &Here,
     remote: &str,
-    is_dry_run: bool,
+    options: Options,
     questions: impl BufRead,
     answers: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -47,7 +71,10 @@ pub fn run(
     let repository = here.repository()?;
     let url = named(&repository, remote)?;
     let link = Link::open(&url, here)?;
-    if is_dry_run {
+    if options.is_text_elsewhere {
+        link.media(here)?.note_text_elsewhere();
+    }
+    if options.is_dry_run {
         return ask(here, &link, &repository, &wanted, answers);
     }
     let sources = open_sources(&repository, &repository.settings()?)?;
@@ -133,6 +160,17 @@ fn parse_question(record: &[u8]) -> Option<Found> {
 mod tests {
     use super::*;
     use dits_core::hash::FileHash;
+
+    #[test]
+    fn flags_are_read_strictly() {
+        let both = Options { is_dry_run: true, is_text_elsewhere: true };
+        assert_eq!(Options::parse(&["--dry-run", "--text-elsewhere"]), Some(both));
+        assert_eq!(Options::parse(&[]), Some(Options::default()));
+        assert_eq!(Options::parse(&["--text-elsewhere"]), Some(Options { is_dry_run: false, ..both }));
+        for bad in [&["--text-elsewhere", "--dry-run"][..], &["--dry-run", "--dry-run"], &["origin"]] {
+            assert_eq!(Options::parse(bad), None, "{bad:?}");
+        }
+    }
 
     #[test]
     fn questions_are_read_strictly_and_once() {

@@ -25,6 +25,8 @@ use crate::manifest::{Manifest, parts::Part};
 use crate::pack_format::Domain;
 use crate::pointer::Pointer;
 use crate::repo::git_program::{GitError, GitProgram};
+use crate::repo::named_files::Refs;
+use crate::repo::pointer_walk::AttributeCase;
 use crate::store::{NewItem, ReadError, Store, StoreError, StoreOptions, StoredItem, WriteError};
 
 use super::{Holding, ProveOutcome, Receipt, RemoteError};
@@ -216,6 +218,19 @@ impl LocalRemote {
             Ok(whole.map_or(Holding::No, |hash| Holding::Held(receipt(file, hash))))
         };
         files.iter().map(one).collect()
+    }
+
+    /// As [`LocalRemote::held`], of those that the refs of the bare repository name.
+    pub(super) fn kept(&self, files: &[Pointer], git: &GitProgram) -> Result<Vec<Holding>, RemoteError> {
+        let mut holdings = self.held(files)?;
+        let refs = Refs::list(git).map_err(RemoteError::Refs)?;
+        let named = refs.files(git, AttributeCase::Sensitive).map_err(RemoteError::Walk)?;
+        for (holding, file) in holdings.iter_mut().zip(files) {
+            if !named.contains(file) {
+                *holding = Holding::No;
+            }
+        }
+        Ok(holdings)
     }
 
     pub(super) fn manifests(&self, oids: &[FileHash]) -> Result<Vec<Option<ManifestHash>>, RemoteError> {

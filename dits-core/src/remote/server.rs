@@ -25,6 +25,7 @@ pub mod trust;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Runtime;
@@ -89,6 +90,7 @@ pub struct ServerRemote {
     warn: Box<dyn Fn(&str) + Send + Sync>,
     lease: Mutex<bytes::Bytes>,
     data: Mutex<data::DataState>,
+    text_elsewhere: AtomicBool,
 }
 
 impl ServerRemote {
@@ -118,12 +120,18 @@ impl ServerRemote {
             warn: options.warn,
             lease: Mutex::default(),
             data: Mutex::default(),
+            text_elsewhere: AtomicBool::new(false),
         })
     }
 
     /// The server.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Says with every question from now on that the text of what it is about goes to another host.
+    pub fn note_text_elsewhere(&self) {
+        self.text_elsewhere.store(true, Ordering::Relaxed);
     }
 
     /// 16 bytes that name the server for good.

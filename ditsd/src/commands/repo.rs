@@ -1,12 +1,12 @@
 //! `ditsd repo create|list|rm`.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use dits_core::repo_path::{NameError, RepoName};
 
 use super::{Failure, print};
+use crate::clock;
 use crate::db::{Db, DbError, RepoId};
 use crate::git::{Git, GitError};
 use crate::root::{Root, RootError};
@@ -96,8 +96,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
 fn create(arguments: &CreateArguments) -> Result<(), RepoError> {
     let name = parse(&arguments.name)?;
     let root = Root::create(&arguments.root)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Db::open(&root.meta())?.ensure_repo(&name, RepoId(rand::random()), now)?;
+    Db::open(&root.meta())?.ensure_repo(&name, RepoId(rand::random()), clock::now())?;
     Ok(Git::new(root)?.ensure(&name)?)
 }
 

@@ -5,16 +5,17 @@
 //! **Must hold:**
 //! - a file is held, and its manifest given out, only once its content was proven in that
 //!   very repository, and as long as no part of it is known to be damaged;
-//! - what is answered as present is leased first.
+//! - what is answered as present is leased first, and what is answered as held is noted as said.
 
 use bytes::Bytes;
 use dits_core::item::ItemId;
 use dits_core::remote::proto;
 use dits_core::repo_path::RepoName;
 
+use super::Shared;
 use super::refusal::CallError;
-use super::{Shared, now};
 use crate::blobs::KnownLost;
+use crate::clock::now;
 use crate::db::{Held, LeaseId, RepoRow};
 use crate::rules::{ids, lease, receipt};
 
@@ -26,15 +27,17 @@ impl Shared {
             let files = vec![proto::FileState::default(); oids.len()];
             return Ok(proto::HeldReply { files });
         };
-        let state = |held: Option<Held>| proto::FileState {
-            held: held.is_some(),
-            size: held.map_or(0, |held| held.pointer.size),
-            receipt: held.map(|held| self.receipt(&repo, &held)),
-        };
-        let held = self.db.held(repo.key, &oids)?;
+        let state = |held: Option<Held>| held.map_or_else(Default::default, |held| self.held_state(&repo, &held));
+        self.note_text(&repo, request.text_elsewhere)?;
+        let held = self.db.say_held(repo.key, &oids, now())?;
         let held = self.blobs.only_whole(repo.domain(), held, &mut KnownLost::default())?;
         let files = held.into_iter().map(state).collect();
         Ok(proto::HeldReply { files })
+    }
+
+    /// Says of a file that it is held.
+    pub(super) fn held_state(&self, repo: &RepoRow, held: &Held) -> proto::FileState {
+        proto::FileState { held: true, size: held.pointer.size, receipt: Some(self.receipt(repo, held)) }
     }
 
     /// Says which items would have to be sent, and leases the others.
@@ -56,7 +59,7 @@ impl Shared {
 
     fn missing_in(&self, repo: &RepoRow, lease: LeaseId, groups: &[Vec<ItemId>]) -> Result<Vec<Vec<bool>>, CallError> {
         let domain = repo.domain();
-        let ask = |group: &Vec<ItemId>| self.blobs.are_present(domain, group);
+        let ask = |group: &Vec<ItemId>| self.blobs.are_usable(domain, group);
         let present: Vec<Vec<bool>> = groups.iter().map(ask).collect::<Result<_, _>>()?;
         let pairs = groups.iter().flatten().zip(present.iter().flatten());
         let leased: Vec<ItemId> = pairs.filter(|(_, is_present)| **is_present).map(|(id, _)| *id).collect();

@@ -5,7 +5,9 @@
 //! **Must hold:**
 //! - only items that are present in that repository count, so that nobody reaches another
 //!   repository's content by naming its chunks;
-//! - the items, and then the row, are on stable storage before the answer goes out.
+//! - the items, and then the row, are on stable storage before the answer goes out;
+//! - from before the items are looked for until the row is written the manifest is leased, however
+//!   long that takes, so that no collection takes anything of it away.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,9 +29,10 @@ use tonic::Status;
 
 use super::media::{copy, name};
 use super::refusal::CallError;
-use super::{Control, Shared, now};
+use super::{Control, Shared};
 use crate::blobs::{BlobError, KnownLost};
-use crate::db::{Held, RepoRow};
+use crate::clock::now;
+use crate::db::{Db, DbError, Held, LeaseId, RepoRow};
 use crate::rules::ids;
 
 /// How often a client that waits hears that work goes on.
@@ -48,17 +51,32 @@ struct Task {
     base_oid: Option<FileHash>,
 }
 
+/// Whether what is held counts as proven.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It does, and so do blocks that a held file has at the same place.
+    Once,
+    /// Everything is read and hashed.
+    Again,
+}
+
 /// Proves manifests one after another, a few at a time, telling of each.
 pub(super) async fn prove(control: &Control, request: proto::ProveRequest) -> Result<ReceiverStream<Reply>, CallError> {
     let tasks = parse(&request)?;
+    let look = if request.again { Look::Again } else { Look::Once };
     let name = name(&request.repo)?;
-    let repo = control.blocking(move |shared| shared.repo(&name)).await?;
+    let repo = control.blocking(move |shared| {
+        let repo = shared.repo(&name)?;
+        shared.note_text(&repo, request.text_elsewhere)?;
+        Ok(repo)
+    });
+    let repo = repo.await?;
     let (replies, receiver) = mpsc::channel(16);
     let control = control.clone();
     tokio::spawn(async move {
         let proven = Arc::new(AtomicU64::new(0));
         tokio::select! {
-            () = prove_all(&control, repo, tasks, &proven, &replies) => {}
+            () = prove_all(&control, repo, tasks, look, &proven, &replies) => {}
             () = tell_progress(&proven, &replies) => {}
             () = replies.closed() => {}
         }
@@ -78,6 +96,7 @@ async fn prove_all(
     control: &Control,
     repo: RepoRow,
     tasks: Vec<Task>,
+    look: Look,
     proven: &AtomicU64,
     replies: &mpsc::Sender<Reply>,
 ) {
@@ -89,7 +108,7 @@ async fn prove_all(
         // The permit goes with the work: a client that goes away does not stop a thread.
         let proved = control.blocking(move |shared| {
             let _permit = permit;
-            let results = shared.prove_together(&repo, &mut tasks)?;
+            let results = shared.prove_together(&repo, &mut tasks, look)?;
             Ok((results, tasks))
         });
         let results = match proved.await {
@@ -131,22 +150,34 @@ impl Shared {
         &self,
         repo: &RepoRow,
         tasks: &mut VecDeque<Task>,
+        look: Look,
     ) -> Result<Vec<(proto::ProveResult, u64)>, CallError> {
         let (mut answers, mut proven, mut len) = (Vec::new(), Vec::new(), 0_u64);
         let mut lost = KnownLost::default();
+        let mut proof = None;
         while let Some(task) = tasks.pop_front() {
             let manifest = self.read_manifest(repo, task.manifest)?;
             let bytes = manifest.as_ref().map_or(0, |manifest| manifest.pointer().size);
-            let outcome = match self.already_held(repo, task.manifest, manifest.as_ref(), &mut lost)? {
-                Some(held) => prove_result::Outcome::Held(self.receipt(repo, &held)),
-                None => match self.prove_now(repo, &task, manifest.as_ref())? {
-                    Ok(held) => {
-                        let receipt = self.receipt(repo, &held);
-                        proven.push((held, manifest));
-                        prove_result::Outcome::Held(receipt)
+            let held = self.already_held(repo, task.manifest, manifest.as_ref(), &mut lost)?;
+            let outcome = match held {
+                Some(held) if look == Look::Once => prove_result::Outcome::Held(self.receipt(repo, &held)),
+                held => {
+                    if proof.is_none() {
+                        let next = tasks.iter().take(TOGETHER_MAX).map(|task| task.manifest);
+                        let manifests = std::iter::once(task.manifest).chain(next).collect::<Vec<_>>();
+                        proof = Some(Proof::begin(&self.db, repo, &manifests)?);
                     }
-                    Err(answer) => answer,
-                },
+                    match (self.prove_now(repo, &task, manifest.as_ref(), look)?, held) {
+                        // The row says so already, and the same row gives the same receipt.
+                        (Ok(_), Some(held)) => prove_result::Outcome::Held(self.receipt(repo, &held)),
+                        (Ok(held), None) => {
+                            let receipt = self.receipt(repo, &held);
+                            proven.push((held, manifest));
+                            prove_result::Outcome::Held(receipt)
+                        }
+                        (Err(answer), _) => answer,
+                    }
+                }
             };
             let result = proto::ProveResult { manifest: copy(task.manifest.as_bytes()), outcome: Some(outcome) };
             answers.push((result, bytes));
@@ -156,6 +187,7 @@ impl Shared {
             }
         }
         self.record_held(repo, &proven)?;
+        drop(proof);
         Ok(answers)
     }
 
@@ -179,7 +211,7 @@ impl Shared {
         lost: &mut KnownLost,
     ) -> Result<Option<Held>, CallError> {
         let Some(manifest) = manifest else { return Ok(None) };
-        let held = self.db.held(repo.key, &[manifest.pointer().oid])?;
+        let held = self.db.say_held(repo.key, &[manifest.pointer().oid], now())?;
         let held = self.blobs.only_whole(repo.domain(), held, lost)?;
         Ok(held.into_iter().flatten().find(|held| held.manifest == hash))
     }
@@ -190,8 +222,12 @@ impl Shared {
         repo: &RepoRow,
         task: &Task,
         manifest: Option<&Manifest>,
+        look: Look,
     ) -> Result<Result<Held, prove_result::Outcome>, CallError> {
-        let base = self.find_base(repo, task, manifest)?;
+        let base = match look {
+            Look::Once => self.find_base(repo, task, manifest)?,
+            Look::Again => None,
+        };
         let failure = std::cell::RefCell::new(None);
         let is_adopted = |id: &ItemId| {
             self.blobs.is_adopted(repo.domain(), id).unwrap_or_else(|error| {
@@ -240,6 +276,29 @@ impl Shared {
         self.db.record_held(repo.key, &rows.collect::<Vec<_>>())?;
         steps::reached(Step::HeldRecorded);
         Ok(())
+    }
+}
+
+/// Keeps manifests, and all that they lead to, while they are being proven.
+struct Proof<'a> {
+    db: &'a Db,
+    lease: LeaseId,
+}
+
+impl<'a> Proof<'a> {
+    fn begin(db: &'a Db, repo: &RepoRow, manifests: &[ManifestHash]) -> Result<Proof<'a>, DbError> {
+        let lease = LeaseId(rand::random());
+        db.begin_proof(repo.key, lease, manifests)?;
+        Ok(Proof { db, lease })
+    }
+}
+
+impl Drop for Proof<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.db.end_proof(self.lease) {
+            // It costs room until the next start.
+            tracing::warn!(%error, "what a proof kept stays");
+        }
     }
 }
 

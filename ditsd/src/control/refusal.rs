@@ -5,6 +5,8 @@
 //! **Must hold:** a client learns what it can act on; causes inside the server go to the log
 //! alone.
 
+use dits_core::repo::git_program::GitError as ProgramError;
+use dits_core::repo::pointer_walk::WalkError;
 use dits_core::repo_path::{NameError, RepoName};
 use tonic::{Code, Status};
 
@@ -46,6 +48,12 @@ pub enum CallError {
     /// The Git side failed.
     #[error("the server could not run git")]
     Git(#[from] GitError),
+    /// The refs of a repository cannot be listed.
+    #[error("the server could not list refs")]
+    Refs(#[source] ProgramError),
+    /// What they name cannot be walked.
+    #[error("the server could not look through what its refs name")]
+    Walk(#[source] WalkError),
     /// A bug in this program.
     #[error("the server failed")]
     Panicked,
@@ -60,6 +68,7 @@ impl CallError {
             CallError::NoRepo(_) => Code::NotFound,
             CallError::Busy => Code::ResourceExhausted,
             CallError::Db(_) | CallError::Blobs(_) | CallError::Git(_) | CallError::Panicked => Code::Internal,
+            CallError::Refs(_) | CallError::Walk(_) => Code::Internal,
         }
     }
 

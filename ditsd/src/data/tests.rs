@@ -17,16 +17,24 @@ use std::collections::HashSet;
 const FILM: Domain = Domain([1; 16]);
 const OTHER: Domain = Domain([2; 16]);
 
+/// What was recorded as adopted, and what was leased.
 #[derive(Default)]
-struct Rows(Mutex<HashSet<(Domain, ItemId)>>);
+struct Rows(Mutex<HashSet<(Domain, ItemId)>>, Mutex<HashSet<([u8; 16], Domain, ItemId)>>);
 
 impl Presence for Rows {
     fn has(&self, domain: Domain, id: &ItemId) -> Result<bool, PresenceError> {
         Ok(self.0.lock().unwrap().contains(&(domain, *id)))
     }
 
-    fn record(&self, domain: Domain, ids: &[ItemId]) -> Result<(), PresenceError> {
-        self.0.lock().unwrap().extend(ids.iter().map(|id| (domain, *id)));
+    fn record(
+        &self,
+        domain: Domain,
+        lease: [u8; 16],
+        adopted: &[ItemId],
+        there: &[ItemId],
+    ) -> Result<(), PresenceError> {
+        self.0.lock().unwrap().extend(adopted.iter().map(|id| (domain, *id)));
+        self.1.lock().unwrap().extend(adopted.iter().chain(there).map(|id| (lease, domain, *id)));
         Ok(())
     }
 }
@@ -34,6 +42,7 @@ impl Presence for Rows {
 struct World {
     _dir: tempfile::TempDir,
     plane: Arc<DataPlane>,
+    rows: Arc<Rows>,
     server: quinn::Endpoint,
     client: quinn::Endpoint,
 }
@@ -77,7 +86,8 @@ impl World {
             index: dir.path().join("store/index.sqlite"),
             sharing: Sharing::Machine,
         });
-        let plane = DataPlane::new(Arc::new(store.unwrap()), Arc::new(Rows::default()), limits);
+        let rows = Arc::new(Rows::default());
+        let plane = DataPlane::new(Arc::new(store.unwrap()), rows.clone(), limits);
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = made.cert.der().clone();
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -93,7 +103,7 @@ impl World {
         tokio::spawn(Arc::clone(&plane).serve_quic(server.clone()));
         let mut client = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         client.set_default_client_config(client_config(certificate));
-        World { _dir: dir, plane, server, client }
+        World { _dir: dir, plane, rows, server, client }
     }
 
     async fn dial(&self) -> quinn::Connection {
@@ -304,7 +314,7 @@ async fn what_was_damaged_or_not_given_for_a_while_is_sent_again_afterwards() {
     let item = chunk(&[7; 5000]);
     let pack = stored(&world, &item);
     let away = pack.with_extension("away");
-    world.plane.presence.record(OTHER, &[item.id]).unwrap();
+    world.plane.presence.record(OTHER, [1; 16], &[item.id], &[]).unwrap();
     let get = async |domain| {
         let down = world.connect(domain, Direction::Download).await;
         exchange(&down, &[Frame::Get(vec![item.id])]).await

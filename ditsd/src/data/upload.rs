@@ -8,12 +8,13 @@
 //! **Must hold:**
 //! - nothing is stored that does not hash to its name;
 //! - items are committed as they arrive, so that a push that is cut off was not in vain;
-//! - what STORED counts survives a power loss, also where another connection wrote it.
+//! - what STORED counts survives a power loss, also where another connection wrote it, and no
+//!   collection takes it away while the client may still rely on it.
 //!
 //! **Format:** `docs/protocols/data-v1.md`.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use dits_core::codec::{Codec, Decoder};
 use dits_core::item::{ItemId, ItemKind};
@@ -27,8 +28,10 @@ use super::{Frames, Presence};
 
 /// Bytes after which what was stored is committed.
 const COMMIT_EVERY: usize = 8 * 1024 * 1024;
-/// Items of other repositories' packs after which they are recorded.
-const ADOPTED_MAX: usize = 4096;
+/// Items that were in the store already after which they are recorded, and how long that may wait: a
+/// collection waits for it.
+const LEANING_MAX: usize = 4096;
+const LEANING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Items that the store is asked about at once.
 const BATCH_MAX: usize = 64;
 /// Items that wait for the writer; their bytes are bounded by the connection's room.
@@ -124,11 +127,35 @@ struct Writer<'a> {
     decoder: Decoder,
     plain: Vec<u8>,
     uncommitted: usize,
-    /// Items that another repository's packs hold and this one's client sent.
-    adopted: HashSet<ItemId>,
+    /// The name under which the client's repository leases what it sent in vain.
+    lease: [u8; 16],
+    leaning: Option<Leaning>,
     /// Items came that were in the store already; who stored them may not have synced them,
     /// and may have died since.
     leans_on_others: bool,
+}
+
+/// Items that came and are in the store already, until that is written down.
+struct Leaning {
+    /// Another repository's packs hold them.
+    adopted: Vec<ItemId>,
+    /// Packs of this one do.
+    there: Vec<ItemId>,
+    since: Instant,
+}
+
+impl Leaning {
+    fn new() -> Leaning {
+        Leaning { adopted: Vec::new(), there: Vec::new(), since: Instant::now() }
+    }
+
+    fn note(&mut self, id: ItemId, is_own: bool) {
+        if is_own { self.there.push(id) } else { self.adopted.push(id) }
+    }
+
+    fn is_due(&self) -> bool {
+        self.adopted.len() + self.there.len() >= LEANING_MAX || self.since.elapsed() >= LEANING_TIME_MAX
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -141,7 +168,8 @@ impl<'a> Writer<'a> {
             decoder: Decoder::new(),
             plain: Vec::new(),
             uncommitted: 0,
-            adopted: HashSet::new(),
+            lease: rand::random(),
+            leaning: None,
             leans_on_others: false,
         }
     }
@@ -149,6 +177,9 @@ impl<'a> Writer<'a> {
     fn run(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Refusal> {
         let mut batch = Vec::new();
         while jobs.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+            if self.leaning.is_none() {
+                self.leaning = Some(Leaning::new());
+            }
             let stored = self.which_are_stored(&batch)?;
             for (job, is_stored) in batch.drain(..).zip(stored) {
                 match job {
@@ -159,6 +190,11 @@ impl<'a> Writer<'a> {
                         let _ = done.send(Synced);
                     }
                 }
+            }
+            // A collection never waits for a client: nothing is leaned on while this waits for one.
+            if jobs.is_empty() || self.leaning.as_ref().is_some_and(Leaning::is_due) {
+                self.write_down()?;
+                self.leaning = None;
             }
         }
         self.sync()
@@ -181,13 +217,9 @@ impl<'a> Writer<'a> {
         }
         if is_stored && self.is_stored_in_this_length(item)? {
             self.leans_on_others = true;
-            if !self.store.has_in(self.domain, &item.id).map_err(store_failed)? {
-                self.adopted.insert(item.id);
-            }
-            return match self.adopted.len() >= ADOPTED_MAX {
-                true => self.commit(),
-                false => Ok(()),
-            };
+            let is_own = self.store.has_in(self.domain, &item.id).map_err(store_failed)?;
+            self.leaning.as_mut().expect("a batch begins with the guard").note(item.id, is_own);
+            return Ok(());
         }
         let new = NewItem { id: item.id, codec: item.codec, plain_len: item.plain_len, stored: &item.bytes };
         self.pack.put(new).map_err(|error| match error {
@@ -227,12 +259,18 @@ impl<'a> Writer<'a> {
 
     fn commit(&mut self) -> Result<(), Refusal> {
         self.uncommitted = 0;
-        self.pack.commit().map_err(Refusal::Write)?;
-        let adopted: Vec<ItemId> = self.adopted.drain().collect();
-        self.presence.record(self.domain, &adopted).map_err(Refusal::Presence)
+        self.pack.commit().map_err(Refusal::Write)
+    }
+
+    /// Writes down what came and was in the store already.
+    fn write_down(&mut self) -> Result<(), Refusal> {
+        let Some(leaning) = &mut self.leaning else { return Ok(()) };
+        let (adopted, there) = (std::mem::take(&mut leaning.adopted), std::mem::take(&mut leaning.there));
+        self.presence.record(self.domain, self.lease, &adopted, &there).map_err(Refusal::Presence)
     }
 
     fn sync(&mut self) -> Result<(), Refusal> {
+        self.write_down()?;
         self.commit()?;
         self.pack.sync().map_err(Refusal::Write)?;
         match std::mem::take(&mut self.leans_on_others) {

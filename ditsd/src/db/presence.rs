@@ -6,7 +6,7 @@
 //! item's bytes and they matched its name. `docs/decisions/0015-presence-by-domain.md`.
 
 use dits_core::item::ItemId;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::{Db, DbError, RepoId};
 
@@ -26,26 +26,19 @@ impl Db {
             ids.iter().map(|id| select.exists(params![repo.0, id.kind as u8, id.hash])).collect()
         })
     }
+}
 
-    /// Records items that the repository's client sent and another repository's pack holds.
-    /// For a repository that was removed meanwhile nothing is recorded.
-    pub fn record_presence(&self, repo: RepoId, ids: &[ItemId]) -> Result<(), DbError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        self.write(|connection| {
-            let insert = "INSERT INTO presence (repo, kind, hash)
-                SELECT no, ?2, ?3 FROM repos WHERE id = ?1 ON CONFLICT DO NOTHING";
-            let mut statement = connection.prepare_cached(insert)?;
-            ids.iter().try_for_each(|id| statement.execute(params![repo.0, id.kind as u8, id.hash]).map(|_| ()))
-        })
-    }
+/// Records items that the client of the repository with the number `repo` sent and another one's pack holds.
+pub(super) fn insert(connection: &Connection, repo: i64, ids: &[ItemId]) -> rusqlite::Result<()> {
+    let insert = "INSERT INTO presence (repo, kind, hash) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    let mut statement = connection.prepare_cached(insert)?;
+    ids.iter().try_for_each(|id| statement.execute(params![repo, id.kind as u8, id.hash]).map(drop))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::with_repo;
-    use crate::db::RepoId;
+    use crate::db::{Lease, LeaseId, RepoId};
     use dits_core::hash::{ChunkHash, SpanHash};
     use dits_core::item::ItemId;
     use dits_core::repo_path::RepoName;
@@ -55,7 +48,8 @@ mod tests {
         let (_dir, db, film) = with_repo();
         let other = db.ensure_repo(&RepoName::new("other").unwrap(), RepoId([9; 16]), 1).unwrap();
         let chunk = ItemId::from(ChunkHash::from_bytes([1; 32]));
-        db.record_presence(film.id, &[chunk, chunk]).unwrap();
+        let lease = Lease { id: LeaseId([1; 16]), expires: 9, now: 5 };
+        db.keep_sent(film.id, lease, &[chunk, chunk], &[]).unwrap();
         assert!(db.has_presence(film.id, &chunk).unwrap());
         assert!(!db.has_presence(other.id, &chunk).unwrap());
         assert!(!db.has_presence(film.id, &SpanHash::from_bytes([1; 32]).into()).unwrap());

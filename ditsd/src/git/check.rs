@@ -3,7 +3,8 @@
 //! **For:** every push, whatever client it comes from.
 //!
 //! **May touch:** the repository that git is in, its quarantine included, read only; the
-//! database and the store, read only; the report that it leaves for the server.
+//! store, read only; rows of held files in the database, in which it notes that it said so; the
+//! report that it leaves for the server.
 //!
 //! **Must hold:** refs move only after every pointer that they newly reach was found to be
 //! held, and not known to be damaged. What cannot be checked is refused.
@@ -19,6 +20,7 @@ use dits_core::repo::pointer_walk::{AttributeCase, GitId, Known, WalkError, Walk
 use dits_core::repo_path::RepoName;
 
 use crate::blobs::{BlobError, Blobs, KnownLost};
+use crate::clock;
 use crate::db::{Db, DbError};
 use crate::root::{Root, RootError};
 use crate::rules::push::PushRefused;
@@ -93,7 +95,7 @@ pub fn check(hooked: &Hooked, environment: &Environment, updates: impl BufRead) 
     let (mut push, mut lost) = (PushRefused::default(), KnownLost::default());
     walk_each(&git, AttributeCase::Sensitive, &tips, &Known::AllRefs, WalkLimits::default(), &mut |walked| {
         let oids: Vec<FileHash> = walked.pointers.iter().map(|found| found.pointer.oid).collect();
-        let held = db.held(repo.key, &oids)?;
+        let held = db.say_held(repo.key, &oids, clock::now())?;
         let held = match &blobs {
             Some(blobs) => blobs.only_whole(repo.domain(), held, &mut lost)?,
             None => held,

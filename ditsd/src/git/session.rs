@@ -86,7 +86,10 @@ impl Git {
         command.env(crate::commands::hook::ROOT_VARIABLE, self.root.dir());
         command.env(crate::commands::hook::REPO_VARIABLE, repo.as_str());
         command.env(crate::commands::hook::REPORT_VARIABLE, &report.0);
-        command.args(settings(&self.root, &path)).arg(service.command()).arg(&path).current_dir(&path);
+        for setting in settings(&self.root, &path) {
+            command.arg("-c").arg(setting);
+        }
+        command.arg(service.command()).arg(&path).current_dir(&path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Its own group, so that the whole of it can be ended, and so that Ctrl-C on the
         // server's terminal lets running pushes finish.

@@ -121,7 +121,12 @@ impl Client {
 
     pub async fn prove(&mut self, manifest: ManifestHash) -> Result<prove_result::Outcome, tonic::Status> {
         let manifest = proto::ManifestToProve { manifest: bytes(manifest.as_bytes()), base_oid: Bytes::new() };
-        let request = proto::ProveRequest { repo: self.repo.clone(), lease: Bytes::new(), manifests: vec![manifest] };
+        let request = proto::ProveRequest {
+            repo: self.repo.clone(),
+            lease: Bytes::new(),
+            manifests: vec![manifest],
+            ..Default::default()
+        };
         let mut replies = self.control.prove(request).await?.into_inner();
         while let Some(reply) = replies.message().await? {
             if let Some(prove_reply::Event::Result(result)) = reply.event {
@@ -138,7 +143,8 @@ impl Client {
             base_oid: Bytes::new(),
         };
         let manifests = manifests.iter().map(named).collect();
-        let request = proto::ProveRequest { repo: self.repo.clone(), lease: Bytes::new(), manifests };
+        let request =
+            proto::ProveRequest { repo: self.repo.clone(), lease: Bytes::new(), manifests, ..Default::default() };
         let mut replies = self.control.prove(request).await.unwrap().into_inner();
         let mut results = Vec::new();
         while let Some(reply) = replies.message().await.unwrap() {
@@ -158,7 +164,7 @@ impl Client {
 
     pub async fn is_held(&mut self, media: &Media) -> bool {
         let oids = vec![bytes(media.pointer.oid.as_bytes())];
-        let request = proto::HeldRequest { repo: self.repo.clone(), oids };
+        let request = proto::HeldRequest { repo: self.repo.clone(), oids, ..Default::default() };
         self.control.held(request).await.unwrap().into_inner().files[0].held
     }
 

@@ -17,7 +17,7 @@ use crate::media_address;
 use crate::out::Out;
 use crate::report::{self, EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
-use crate::uploading::{self, Uploaded};
+use crate::uploading::{self, To, Uploaded};
 
 /// Upload media, and leave the refs to `git push`
 #[derive(clap::Args)]
@@ -70,16 +70,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let Needed { media: needed, warning } = needed(&repository, &tips, known)?;
     report::lines(&warning);
     let to = match dits_remote {
-        Some(name) => Some(name),
+        Some(name) => Some(To::WithText(name)),
         // What needs no server asks for none.
         None if needed.is_empty() => None,
-        None => Some(media_address::need(&here.git, &repository, &repository.settings()?)?.to_string()),
+        None => Some(To::Alone(media_address::need(&here.git, &repository, &repository.settings()?)?.to_string())),
     };
     let uploaded = match &to {
         Some(to) => uploading::upload(needed, to, args.dry_run)?,
         None => Uploaded::default(),
     };
-    print(args, to, &uploaded)?;
+    print(args, to.map(|to| to.name().to_owned()), &uploaded)?;
     uploading::fail_if_any(&uploaded.failed)
 }
 

@@ -9,6 +9,7 @@
 //! **Format:** `docs/protocols/control-v1.md`.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -111,23 +112,52 @@ impl ServerRemote {
         let mut holdings = Vec::with_capacity(files.len());
         for batch in files.chunks(limits::IDS_PER_MESSAGE_MAX) {
             let oids = batch.iter().map(|file| oid_bytes(&file.oid)).collect();
-            let request = proto::HeldRequest { repo: self.repo_name(), oids };
+            let request = proto::HeldRequest { repo: self.repo_name(), oids, text_elsewhere: self.text_elsewhere() };
             let reply = self.call(async |client| client.held(timed(request)).await)?;
-            self.same_len(reply.files.len(), batch.len())?;
-            for (state, file) in reply.files.into_iter().zip(batch) {
-                holdings.push(match state {
-                    proto::FileState { held: true, receipt: Some(_), size } if size != 0 && size != file.size => {
-                        Holding::OtherSize(size)
-                    }
-                    proto::FileState { held: true, receipt: Some(receipt), size } => {
-                        Holding::Held(Receipt { size, ..self.receipt(receipt, Some(&file.oid))? })
-                    }
-                    proto::FileState { held: false, .. } => Holding::No,
-                    _ => return Err(self.nonsense("a held file without a receipt")),
-                });
-            }
+            self.holdings(reply.files, batch, &mut holdings)?;
         }
         Ok(holdings)
+    }
+
+    /// Which of these files the repository holds and keeps: what its refs name now.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`].
+    pub fn kept(&self, files: &[Pointer]) -> Result<Vec<Holding>, ServerError> {
+        let mut holdings = Vec::with_capacity(files.len());
+        for batch in files.chunks(limits::IDS_PER_MESSAGE_MAX) {
+            let oids = batch.iter().map(|file| oid_bytes(&file.oid)).collect();
+            let mut request = Request::new(proto::KeptRequest { repo: self.repo_name(), oids });
+            // It may have to look through all history first.
+            request.set_timeout(ANSWER_TIMEOUT + Duration::from_secs(limits::WALK_SECS_MAX));
+            let reply = self.call(async |client| client.kept(request).await)?;
+            self.holdings(reply.files, batch, &mut holdings)?;
+        }
+        Ok(holdings)
+    }
+
+    /// Reads what the server says of each of `files`.
+    fn holdings(
+        &self,
+        states: Vec<proto::FileState>,
+        files: &[Pointer],
+        holdings: &mut Vec<Holding>,
+    ) -> Result<(), ServerError> {
+        self.same_len(states.len(), files.len())?;
+        for (state, file) in states.into_iter().zip(files) {
+            holdings.push(match state {
+                proto::FileState { held: true, receipt: Some(_), size } if size != 0 && size != file.size => {
+                    Holding::OtherSize(size)
+                }
+                proto::FileState { held: true, receipt: Some(receipt), size } => {
+                    Holding::Held(Receipt { size, ..self.receipt(receipt, Some(&file.oid))? })
+                }
+                proto::FileState { held: false, .. } => Holding::No,
+                _ => return Err(self.nonsense("a held file without a receipt")),
+            });
+        }
+        Ok(())
     }
 
     /// Which of these items would have to be sent. What is present is leased.
@@ -176,14 +206,42 @@ impl ServerRemote {
         manifests: &[(ManifestHash, Option<FileHash>)],
         progress: &mut dyn FnMut(u64),
     ) -> Result<Vec<ProveOutcome>, ServerError> {
+        self.prove_as(manifests, false, progress)
+    }
+
+    /// Has the server hash everything of these manifests, also what it holds already.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`].
+    pub fn prove_again(
+        &self,
+        manifests: &[ManifestHash],
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<ProveOutcome>, ServerError> {
+        let manifests: Vec<_> = manifests.iter().map(|manifest| (*manifest, None)).collect();
+        self.prove_as(&manifests, true, progress)
+    }
+
+    fn prove_as(
+        &self,
+        manifests: &[(ManifestHash, Option<FileHash>)],
+        again: bool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<ProveOutcome>, ServerError> {
         let mut outcomes = Vec::with_capacity(manifests.len());
         for batch in manifests.chunks(limits::IDS_PER_MESSAGE_MAX) {
             let asked = batch.iter().map(|(manifest, base)| proto::ManifestToProve {
                 manifest: Bytes::copy_from_slice(manifest.as_bytes()),
                 base_oid: base.as_ref().map(oid_bytes).unwrap_or_default(),
             });
-            let request =
-                proto::ProveRequest { repo: self.repo_name(), lease: self.lease(), manifests: asked.collect() };
+            let request = proto::ProveRequest {
+                repo: self.repo_name(),
+                lease: self.lease(),
+                manifests: asked.collect(),
+                text_elsewhere: self.text_elsewhere(),
+                again,
+            };
             let before = outcomes.len();
             // No deadline: hashing takes as long as the content is long, and the connection's
             // signs of life tell a slow server from a dead one.
@@ -299,6 +357,10 @@ impl ServerRemote {
 
     pub(super) fn repo_name(&self) -> String {
         self.repo.as_str().to_owned()
+    }
+
+    fn text_elsewhere(&self) -> bool {
+        self.text_elsewhere.load(Ordering::Relaxed)
     }
 
     fn lease(&self) -> Bytes {

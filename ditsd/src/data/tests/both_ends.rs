@@ -112,6 +112,11 @@ impl control_server::Control for Door {
         Ok(Response::new(proto::HeldReply { files: Vec::new() }))
     }
 
+    async fn kept(&self, _: Request<proto::KeptRequest>) -> Answer<proto::KeptReply> {
+        // More answers than questions, and none of them with a receipt.
+        Ok(Response::new(proto::KeptReply { files: vec![proto::FileState { held: true, ..Default::default() }; 2] }))
+    }
+
     async fn prove(&self, _: Request<proto::ProveRequest>) -> Answer<Self::ProveStream> {
         Err(Status::unimplemented("no proofs here"))
     }
@@ -420,6 +425,10 @@ fn answers_that_do_not_fit_the_questions_are_refused() {
     let (remote, _) = world.connect(Transport::Grpc);
     let oid = dits_core::hash::FileHash::of(b"x");
     assert!(matches!(remote.held(&[Pointer { oid, size: 1 }]), Err(ServerError::Answer { .. })));
+    for count in [1, 2] {
+        let asked = vec![Pointer { oid, size: 1 }; count];
+        assert!(matches!(remote.kept(&asked), Err(ServerError::Answer { .. })), "{count}");
+    }
     let Err(ServerError::Call { status, .. }) = remote.manifests(&[oid]) else { panic!() };
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(world.plane.open(Grant { domain: FILM, direction: Direction::Upload }).is_ok());

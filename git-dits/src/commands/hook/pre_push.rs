@@ -21,7 +21,7 @@ use crate::hooks;
 use crate::media_address;
 use crate::report::{self, Failure};
 use crate::sizes::Bytes;
-use crate::uploading;
+use crate::uploading::{self, To};
 
 /// Upload the media of a push to another host
 #[derive(clap::Args)]
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let to = media_address::need(&here.git, &repository, &repository.settings()?)?.to_string();
-    let uploaded = uploading::upload(needed, &to, false)?;
+    let uploaded = uploading::upload(needed, &To::Alone(to.clone()), false)?;
     uploading::fail_if_any(&uploaded.failed)?;
     if uploaded.sent_count > 0 {
         let (count, bytes) = (uploaded.sent_count, Bytes(uploaded.sent_bytes));
