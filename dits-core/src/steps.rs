@@ -53,6 +53,16 @@ steps! {
     WholePackWritten = "whole-pack-written",
     /// A whole pack has its final name.
     WholePackRenamed = "whole-pack-renamed",
+    /// What is still needed of packs that are going to be removed is in other packs, and synced.
+    CollectCopied = "collect-copied",
+    /// Packs that are going to be removed are marked, and the marks synced; the index does not know.
+    CollectCondemned = "collect-condemned",
+    /// What became needed since they were marked is in other packs, and synced.
+    CollectRescued = "collect-rescued",
+    /// The packs are gone; the index still names them, and their marks exist.
+    CollectRemoved = "collect-removed",
+    /// Neither index nor marks name them any more.
+    CollectDone = "collect-done",
     /// A server knows a repository's name and id; the bare repository may not exist.
     RepoRegistered = "repo-registered",
     /// The bare repository has its name.

@@ -13,6 +13,7 @@
 //! **Format:** `docs/formats/store-v1.md` and `docs/formats/pack-v1.md`.
 
 mod check;
+pub mod collect;
 mod error;
 mod find;
 mod handles;
@@ -156,7 +157,8 @@ impl Store {
         })
     }
 
-    /// Returns true if the store has the item, as far as can be told without reading it.
+    /// Returns true if the store has the item, as far as can be told without reading it. Whoever relies on that
+    /// holds the [guard](Store::guard).
     ///
     /// What other machines added since the last [`Store::refresh`] may be unknown.
     ///
@@ -174,6 +176,18 @@ impl Store {
     /// [`StoreError`] if the store cannot be used.
     pub fn has_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
         self.has_each_where(ids, |_| true)
+    }
+
+    /// Says for each of `ids` whether it can be read, as far as can be told without doing so.
+    ///
+    /// Who reads it now, and relies on nothing later, asks this: what only packs have that are going to be removed
+    /// can be read, and does not count for [`Store::has`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn can_read_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
+        self.finds_each(ids)
     }
 
     /// As [`Store::has_in`] for each of `ids`, which is much faster for many.

@@ -13,7 +13,8 @@ use std::sync::mpsc;
 
 use dits_core::operations::clean::{CleanError, CleanOptions, Cleaned, Cleaner, Outcome};
 use dits_core::pack_format::Domain;
-use dits_core::store::{PackWriter, StoreError, WriteError};
+use dits_core::store::collect::Guard;
+use dits_core::store::{PackWriter, Sources, StoreError, WriteError};
 
 use crate::input::InputError;
 use crate::stores::Stores;
@@ -38,6 +39,8 @@ pub enum NotStored {
 /// All clean requests of one process: what they store is synced once.
 pub struct Cleaning<'s> {
     stores: &'s Stores<'s>,
+    /// What the store says that it has must stay until git has written the pointers down.
+    guard: Option<Guard>,
     writer: Option<PackWriter<'s>>,
     /// A file's items lie in the store, some of them perhaps from before.
     has_stored: bool,
@@ -56,7 +59,7 @@ pub enum Synced {
 impl<'s> Cleaning<'s> {
     /// Touches nothing yet.
     pub fn new(stores: &'s Stores<'s>) -> Cleaning<'s> {
-        Cleaning { stores, writer: None, has_stored: false, spent: Vec::new() }
+        Cleaning { stores, guard: None, writer: None, has_stored: false, spent: Vec::new() }
     }
 
     /// Stores the content that `fill` gives of the file at `path`, reading it to its end in any case.
@@ -65,7 +68,7 @@ impl<'s> Cleaning<'s> {
     ///
     /// The outer error means that git cannot be understood any more.
     pub fn clean(&mut self, path: &[u8], fill: Fill<'_>) -> Result<Result<Cleaned, NotStored>, InputError> {
-        let sources = match self.stores.own() {
+        let sources = match self.guarded() {
             Ok(sources) => sources,
             Err(error) => return drain(fill).map(|()| Err(NotStored::Open(error))),
         };
@@ -93,6 +96,15 @@ impl<'s> Cleaning<'s> {
             Err(_) => self.writer = None,
         }
         Ok(cleaned.map_err(NotStored::Clean))
+    }
+
+    /// The repository's own store, guarded before it is asked anything.
+    fn guarded(&mut self) -> Result<&'s Sources, StoreError> {
+        let sources = self.stores.own()?;
+        if self.guard.is_none() {
+            self.guard = Some(sources.own().guard()?);
+        }
+        Ok(sources)
     }
 
     /// Brings all that was stored to stable storage.

@@ -131,6 +131,8 @@ fn run(mode: Mode, report: &mut Report<'_>) -> u8 {
                 report.error("the filter gives up", Some(error), &[]);
             }
             let is_synced = sync(&repo, &settings, &mut cleaning, report);
+            // Git has closed the pipe: what it was told is written down, or never will be.
+            drop(cleaning);
             hooks::ensure(own.as_deref(), &repo, &settings);
             // Git that broke off has ended, or is about to: its index is not that of what it was told.
             if answered.is_ok() && smudging.hydrate(&repo, report) == Ended::Interrupted {

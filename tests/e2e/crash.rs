@@ -38,6 +38,12 @@ fn scenes(step: Step) -> &'static [Scene] {
         Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
         Step::PackTableWritten | Step::PackRenamed | Step::PackLogRemoved => &[Add, Push],
         Step::WholePackWritten | Step::WholePackRenamed => &[Share],
+        // Killed at by the tests of `dits-core`.
+        Step::CollectCopied
+        | Step::CollectCondemned
+        | Step::CollectRescued
+        | Step::CollectRemoved
+        | Step::CollectDone => &[],
         Step::RepoRegistered | Step::RepoCreated | Step::ContentProven | Step::HeldRecorded => &[Push],
         Step::PresenceRecorded => &[PushOfSharedMedia],
         Step::HydrationNoted

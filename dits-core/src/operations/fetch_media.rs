@@ -112,6 +112,8 @@ fn fetch_within(
     let wanted: Vec<Pointer> = wanted.iter().filter(|pointer| seen.insert(**pointer)).copied().collect();
     let total = wanted.iter().map(|pointer| pointer.size).fold(0, u64::saturating_add);
     let meter = Meter { done: AtomicU64::new(0), moved: AtomicU64::new(0), total, tell: progress };
+    // What is here is not fetched, and must stay until that is told.
+    let _guard = sources.own().guard()?;
     let writer = sources.own().writer(Domain::LOCAL);
     let mut fetching = Fetching { sources, remote, meter: &meter, writer, room };
     let mut all = Vec::new();

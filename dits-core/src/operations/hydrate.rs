@@ -292,7 +292,7 @@ fn missing_of(sources: &Sources, manifest: &Manifest) -> Result<Vec<ItemId>, Hyd
     let mut missing = Vec::new();
     let mut look_for = |entries: &[ChunkEntry]| -> Result<(), StoreError> {
         let ids: Vec<ItemId> = entries.iter().map(|entry| entry.hash.into()).collect();
-        let is_here = sources.has_each(&ids)?;
+        let is_here = sources.can_read_each(&ids)?;
         missing.extend(ids.into_iter().zip(is_here).filter_map(|(id, is_here)| (!is_here).then_some(id)));
         Ok(())
     };

@@ -241,7 +241,9 @@ impl LocalRemote {
     /// A manifest of a wanted file of which every part is there.
     fn whole(&self, oid: &FileHash, is_wanted: impl Fn(Pointer) -> bool) -> Result<Option<ManifestHash>, RemoteError> {
         for hash in self.store.manifests_of(oid)? {
-            if let Ok((manifest, missing)) = self.missing_parts(&hash, MissingWanted::Any)
+            // One that is going to be removed can be read, and does not count.
+            if self.store.has(&hash.into())?
+                && let Ok((manifest, missing)) = self.missing_parts(&hash, MissingWanted::Any)
                 && missing.is_empty()
                 && is_wanted(manifest.pointer())
             {
@@ -274,6 +276,7 @@ impl LocalRemote {
 
     pub(super) fn prove(&self, manifest: &ManifestHash) -> Result<ProveOutcome, RemoteError> {
         match self.missing_parts(manifest, MissingWanted::All) {
+            Ok(_) if !self.store.has(&(*manifest).into())? => Ok(ProveOutcome::Missing(vec![(*manifest).into()])),
             Ok((manifest_read, missing)) if missing.is_empty() => {
                 Ok(ProveOutcome::Held(receipt(&manifest_read.pointer(), *manifest)))
             }

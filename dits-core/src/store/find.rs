@@ -55,31 +55,44 @@ thread_local! {
 
 /// Where an item is, looked up together with others: reading it asks the index no more.
 #[derive(Debug, Default)]
-pub struct Located(Found);
+pub struct Located(pub(super) Found);
 
 /// Copies of an item, and what stood in the way of others.
 #[derive(Debug, Default)]
-struct Found {
-    /// Those that a reader found damaged before come last.
-    copies: Vec<Copy>,
+pub(super) struct Found {
+    /// Those that a reader found damaged before come last, and those in condemned packs behind others.
+    pub copies: Vec<Copy>,
     /// A pack that the index names is gone.
-    gone: bool,
+    pub gone: bool,
     /// The index points to an entry that is not the item.
-    index_lies: bool,
+    pub index_lies: bool,
     /// A pack that the index names cannot be read.
-    unusable: Option<(PathBuf, PackProblem)>,
+    pub unusable: Option<(PathBuf, PackProblem)>,
 }
 
 #[derive(Debug)]
-struct Copy {
-    pack: Arc<Pack>,
-    place: Place,
-    entry: Entry,
+pub(super) struct Copy {
+    pub pack: Arc<Pack>,
+    pub place: Place,
+    pub entry: Entry,
+}
+
+impl Copy {
+    /// Returns true if whoever is about to store the item may rely on this copy, as far as is known.
+    fn counts(&self) -> bool {
+        !self.place.is_damaged && !self.place.is_condemned
+    }
 }
 
 impl Found {
-    fn has_copy(&self, is_wanted: impl Fn(Domain) -> bool) -> bool {
-        let mut copies = self.copies.iter().filter(|copy| !copy.place.is_damaged && is_wanted(copy.pack.domain));
+    /// Returns true if a copy can be read, as far as is known: one that nobody may rely on counts as well.
+    fn can_be_read(&self) -> bool {
+        let mut copies = self.copies.iter().filter(|copy| !copy.place.is_damaged);
+        copies.any(|copy| copy.pack.really_has(copy.place.entry_no, &copy.entry))
+    }
+
+    pub fn has_copy(&self, is_wanted: impl Fn(Domain) -> bool) -> bool {
+        let mut copies = self.copies.iter().filter(|copy| copy.counts() && is_wanted(copy.pack.domain));
         copies.any(|copy| copy.pack.really_has(copy.place.entry_no, &copy.entry))
     }
 }
@@ -113,6 +126,17 @@ impl Store {
         let each = ids.iter().zip(self.find_each(ids)?).map(|(id, Located(found))| match found.has_copy(&is_wanted) {
             false if found.gone => self.has_where(id, &is_wanted),
             is_there => Ok(is_there),
+        });
+        each.collect()
+    }
+
+    pub(super) fn finds_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
+        let each = ids.iter().zip(self.find_each(ids)?).map(|(id, Located(found))| {
+            if found.can_be_read() || !found.gone {
+                return Ok(found.can_be_read());
+            }
+            self.refresh()?;
+            self.find(id).map(|found| found.can_be_read())
         });
         each.collect()
     }
@@ -157,17 +181,26 @@ impl Store {
     }
 
     pub(super) fn read_as_stored(&self, id: &ItemId, found: Option<Located>) -> Result<StoredItem, ReadError> {
+        self.read_as_stored_where(id, found, |_| true)
+    }
+
+    /// As [`Store::read_as_stored`], of which the plain form has `plain_len` bytes.
+    pub(super) fn read_as_stored_of_len(&self, id: &ItemId, plain_len: u32) -> Result<StoredItem, ReadError> {
+        self.read_as_stored_where(id, None, |copy| copy.entry.plain_len == plain_len)
+    }
+
+    fn read_as_stored_where(
+        &self,
+        id: &ItemId,
+        found: Option<Located>,
+        is_wanted: impl Fn(&Copy) -> bool,
+    ) -> Result<StoredItem, ReadError> {
         let mut bytes = Vec::new();
         let mut entry = None;
-        self.read_copy(
-            id,
-            found,
-            |_| true,
-            |copy| {
-                entry = Some(copy.entry);
-                copy.pack.read_checked(&copy.entry, &mut bytes)
-            },
-        )?;
+        self.read_copy(id, found, is_wanted, |copy| {
+            entry = Some(copy.entry);
+            copy.pack.read_checked(&copy.entry, &mut bytes)
+        })?;
         let Entry { id, codec, plain_len, .. } = entry.expect("a copy was just read");
         Ok(StoredItem { id, codec, plain_len, bytes })
     }
@@ -279,7 +312,7 @@ impl Store {
         let found = self.find(id)?;
         let mut plain = Vec::new();
         let mut copies = found.copies.iter().filter(|copy| copy.place.is_damaged && is_wanted(copy.pack.domain));
-        Ok(copies.any(|copy| self.is_good_now(copy, &mut plain)))
+        Ok(copies.any(|copy| self.is_good_now(copy, &mut plain) && !copy.place.is_condemned))
     }
 
     fn is_good_now(&self, copy: &Copy, plain: &mut Vec<u8>) -> bool {
@@ -306,7 +339,7 @@ impl Store {
         let mut places = lock(&self.known).with_index(&self.layout, |index| index.damaged_places(count_max + 1))?;
         let noted: HashSet<(i64, u32)> = places.iter().map(|place| (place.pack_no, place.entry_no)).collect();
         let here: Vec<(i64, u32)> = lock(&self.not_given).difference(&noted).copied().collect();
-        places.extend(here.into_iter().map(|(pack_no, entry_no)| Place { pack_no, entry_no, is_damaged: true }));
+        places.extend(here.into_iter().map(|(pack_no, entry_no)| Place::damaged(pack_no, entry_no)));
         if places.len() > count_max {
             return Ok(None);
         }
@@ -378,7 +411,7 @@ impl Store {
         }
     }
 
-    fn find(&self, id: &ItemId) -> Result<Found, StoreError> {
+    pub(super) fn find(&self, id: &ItemId) -> Result<Found, StoreError> {
         let places = lock(&self.known).with_index(&self.layout, |index| index.places(id))?;
         self.look(id, places)
     }
@@ -415,7 +448,7 @@ impl Store {
             }
             found.unusable = Some((path, problem));
         }
-        found.copies.sort_by_key(|copy| copy.place.is_damaged);
+        found.copies.sort_by_key(|copy| (copy.place.is_damaged, copy.place.is_condemned));
         Ok(found)
     }
 

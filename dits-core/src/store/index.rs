@@ -12,6 +12,7 @@
 //! **Format:** `docs/formats/store-v1.md`.
 
 mod census;
+mod condemned;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -29,11 +30,16 @@ use crate::item::ItemId;
 pub(super) use census::Census;
 
 /// The version of the tables; an index of another one is thrown away.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// How long to wait for another process's transaction.
 const BUSY_MS: u64 = 30_000;
 /// How long to wait before an index that was locked is opened again.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(5);
+
+/// Packs that are forgotten in one look through all rows.
+const DROPPED_AT_ONCE: usize = 500;
+/// Rows that one change removes.
+const ROWS_AT_ONCE: usize = 4096;
 
 const SCHEMA: &str = "
     CREATE TABLE packs (
@@ -65,14 +71,17 @@ const SCHEMA: &str = "
         entry INTEGER NOT NULL,
         PRIMARY KEY (pack, entry)
     ) WITHOUT ROWID;
+    CREATE TABLE condemned (
+        pack INTEGER PRIMARY KEY
+    );
 ";
 
 macro_rules! select_places {
     ($from_where:literal) => {
         concat!(
-            "SELECT pack, entry, EXISTS (SELECT 1 FROM damaged WHERE damaged.pack = places.pack AND damaged.entry = places.entry) FROM ",
+            "SELECT pack, entry, EXISTS (SELECT 1 FROM damaged WHERE damaged.pack = places.pack AND damaged.entry = places.entry), EXISTS (SELECT 1 FROM condemned WHERE condemned.pack = places.pack) FROM ",
             $from_where,
-            " ORDER BY 3, 1, 2"
+            " ORDER BY 3, 4, 1, 2"
         )
     };
 }
@@ -107,6 +116,15 @@ pub(super) struct Place {
     pub entry_no: u32,
     /// Set where a reader found other bytes than the item's.
     pub is_damaged: bool,
+    /// Set for a pack that is going to be removed.
+    pub is_condemned: bool,
+}
+
+impl Place {
+    /// A place where a reader found damage.
+    pub fn damaged(pack_no: i64, entry_no: u32) -> Place {
+        Place { pack_no, entry_no, is_damaged: true, is_condemned: false }
+    }
 }
 
 /// What one pack adds to the index.
@@ -211,7 +229,7 @@ impl Index {
         self.identity
     }
 
-    /// Finds every place that may hold `id`, damaged ones last.
+    /// Finds every place that may hold `id`, damaged ones last, and those in condemned packs behind others.
     pub fn places(&self, id: &ItemId) -> Result<Vec<Place>, StoreError> {
         self.query_places(select_places!("items AS places WHERE key = ?1"), &key(id))
     }
@@ -236,7 +254,8 @@ impl Index {
             let mut rows = statement.query([key])?;
             let mut places = Vec::new();
             while let Some(row) = rows.next()? {
-                places.push(Place { pack_no: row.get(0)?, entry_no: row.get(1)?, is_damaged: row.get(2)? });
+                let (pack_no, entry_no) = (row.get(0)?, row.get(1)?);
+                places.push(Place { pack_no, entry_no, is_damaged: row.get(2)?, is_condemned: row.get(3)? });
             }
             Ok(places)
         })
@@ -382,8 +401,7 @@ impl Index {
     pub fn damaged_places(&self, count_max: usize) -> Result<Vec<Place>, StoreError> {
         self.wrap(|| {
             let mut statement = self.connection.prepare_cached("SELECT pack, entry FROM damaged LIMIT ?1")?;
-            let read =
-                |row: &rusqlite::Row<'_>| Ok(Place { pack_no: row.get(0)?, entry_no: row.get(1)?, is_damaged: true });
+            let read = |row: &rusqlite::Row<'_>| Ok(Place::damaged(row.get(0)?, row.get(1)?));
             statement.query_map([count_max as i64], read)?.collect()
         })
     }
@@ -402,17 +420,23 @@ impl Index {
         check.is_ok_and(|result| result == "ok")
     }
 
-    /// Forgets packs.
+    /// Forgets packs. Looks through all rows.
     pub fn drop_packs(&mut self, nos: &[i64]) -> Result<(), StoreError> {
-        self.change(|change| {
-            for no in nos {
-                change.execute("DELETE FROM items WHERE pack = ?1", [no])?;
-                change.execute("DELETE FROM manifests WHERE pack = ?1", [no])?;
-                change.execute("DELETE FROM damaged WHERE pack = ?1", [no])?;
-                change.execute("DELETE FROM packs WHERE no = ?1", [no])?;
-            }
-            Ok(())
-        })
+        self.drop_rows(nos, &["items", "manifests", "damaged", "condemned"])
+    }
+
+    /// Removes the rows of packs from `tables`, and from the list of packs.
+    fn drop_rows(&mut self, nos: &[i64], tables: &[&str]) -> Result<(), StoreError> {
+        for nos in nos.chunks(DROPPED_AT_ONCE) {
+            let list = nos.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+            self.change(|change| {
+                for table in tables {
+                    change.execute(&format!("DELETE FROM {table} WHERE pack IN ({list})"), [])?;
+                }
+                change.execute(&format!("DELETE FROM packs WHERE no IN ({list})"), []).map(drop)
+            })?;
+        }
+        Ok(())
     }
 
     fn change<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {

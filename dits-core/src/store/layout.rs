@@ -57,6 +57,30 @@ impl Layout {
         self.dir.join("damaged")
     }
 
+    /// The mark that a sealed pack is going to be removed.
+    pub fn condemned_mark(&self, hash: &PackHash) -> PathBuf {
+        self.condemned().join(hash.to_string())
+    }
+
+    pub fn condemned(&self) -> PathBuf {
+        self.dir.join("condemned")
+    }
+
+    /// Locked, shared, by whoever relies on what the store has.
+    pub fn guard(&self) -> PathBuf {
+        self.dir.join("guard")
+    }
+
+    /// A guard that nobody takes any more, and some may still hold.
+    pub fn left_guard(&self, name: &OpenName) -> PathBuf {
+        self.dir.join(format!("guard-{}", hex16(name)))
+    }
+
+    /// Locked by a collection.
+    pub fn collecting(&self) -> PathBuf {
+        self.dir.join("collecting")
+    }
+
     pub fn temporary_pack(&self, name: &OpenName) -> PathBuf {
         self.packs().join(format!("tmp-{}", hex16(name)))
     }
@@ -131,12 +155,34 @@ impl Layout {
         self.list_open(".doubt")
     }
 
+    /// Lists the names of packs that are marked as condemned.
+    pub fn list_condemned(&self) -> Result<Vec<PackHash>, StoreError> {
+        let names = list(&self.condemned())?;
+        Ok(names.iter().filter_map(|name| parse_hex(name.as_bytes()).ok()).map(PackHash::from_bytes).collect())
+    }
+
+    /// Lists the guards that nobody takes any more.
+    pub fn list_left_guards(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let names = list(&self.dir)?;
+        let left =
+            names.iter().filter(|name| name.strip_prefix("guard-").is_some_and(|name| parse_hex16(name).is_some()));
+        Ok(left.map(|name| self.dir.join(name)).collect())
+    }
+
+    /// Lists packs that were being written on a network file system, whole or not.
+    pub fn list_temporary_packs(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let names = list(&self.packs())?;
+        let left =
+            names.iter().filter(|name| name.strip_prefix("tmp-").is_some_and(|name| parse_hex16(name).is_some()));
+        Ok(left.map(|name| self.packs().join(name)).collect())
+    }
+
     fn list_open(&self, ending: &str) -> Result<Vec<OpenName>, StoreError> {
         Ok(list(&self.open())?.iter().filter_map(|name| parse_hex16(name.strip_suffix(ending)?)).collect())
     }
 }
 
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()

@@ -244,13 +244,24 @@ impl OpenPack {
         WriteError::io(path, source)
     }
 
+    /// The table and the trailer that the pack would have if it were sealed now.
+    pub fn table(&self) -> (Vec<u8>, Trailer) {
+        let mut table = Vec::with_capacity((self.entries.len() + 2) * crate::pack_format::ENTRY_LEN);
+        self.entries.iter().for_each(|entry| entry.write(&mut table));
+        let trailer = Trailer::of(&table, self.header.domain, self.payload.end());
+        (table, trailer)
+    }
+
+    /// Reads what was appended before.
+    pub fn read_back(&mut self, place: u64, stored: &mut [u8]) -> Result<(), WriteError> {
+        self.payload.read_back(place, stored)
+    }
+
     /// Writes the table and the trailer behind the payload, and returns the pack's final name.
     /// What was written must be synced before the pack gets that name.
     pub fn write_table(&mut self) -> Result<PackHash, WriteError> {
         self.flush()?;
-        let mut table = Vec::with_capacity((self.entries.len() + 2) * crate::pack_format::ENTRY_LEN);
-        self.entries.iter().for_each(|entry| entry.write(&mut table));
-        let trailer = Trailer::of(&table, self.header.domain, self.payload.end());
+        let (mut table, trailer) = self.table();
         table.extend_from_slice(&trailer.encode());
         self.payload.append(&table)?;
         self.payload.flush()?;

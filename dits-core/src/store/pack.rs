@@ -20,6 +20,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use super::error::{PackProblem, StoreError, is_exhausted};
 use super::layout::{Layout, OpenName, is_absent};
@@ -156,6 +157,15 @@ impl Pack {
 
     /// Reads entries `from..to`; `None` for each that cannot be trusted or is not there.
     pub fn entries(&self, from: u32, to: u32) -> Result<Vec<Option<Entry>>, PackProblem> {
+        if let Entries::Table { start, entry_count } = self.entries {
+            let to = to.min(entry_count);
+            let mut table = vec![0; (to.saturating_sub(from) as usize) * ENTRY_LEN];
+            if !read_at(&self.file, &mut table, start + u64::from(from) * ENTRY_LEN as u64)? {
+                return Err(PackProblem::Damaged);
+            }
+            let (entries, _) = table.as_chunks();
+            return Ok(entries.iter().zip(from as usize..).map(|(bytes, no)| Entry::read(bytes, no).ok()).collect());
+        }
         let mut entries = Vec::with_capacity(to.saturating_sub(from).min(1 << 16) as usize);
         for entry_no in from..to {
             entries.push(self.entry(entry_no)?);
@@ -179,6 +189,17 @@ impl Pack {
                 Ok(header.read_record(&bytes, entry_no).filter(|_| whole))
             }
         }
+    }
+
+    /// Returns true if this is a sealed pack, and not one that was open when it was opened.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.entries, Entries::Table { .. })
+    }
+
+    /// When the pack was written to last, and how long its file is.
+    pub fn written(&self) -> io::Result<(SystemTime, u64)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.modified()?, metadata.len()))
     }
 
     /// Puts the stored bytes of `entry` into `stored`; says why where they are not all there, or the disk

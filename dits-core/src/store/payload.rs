@@ -71,6 +71,12 @@ impl Payload {
         Ok(())
     }
 
+    /// Reads what was appended before.
+    pub fn read_back(&mut self, place: u64, bytes: &mut [u8]) -> Result<(), WriteError> {
+        self.flush()?;
+        self.file.read_exact_at(bytes, place).map_err(|source| WriteError::io(&self.path, source))
+    }
+
     /// Cuts the file off behind the last byte written.
     pub fn trim(&mut self) -> Result<(), WriteError> {
         if self.reserved > self.written {

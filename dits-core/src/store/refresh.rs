@@ -46,6 +46,8 @@ pub(super) struct Known {
     seen: Option<Seen>,
     was_replaced: bool,
     was_checked: bool,
+    /// Counts how often numbers of packs began to mean others.
+    generation: u64,
     /// Set where the index cannot be written to because the disk is full.
     is_full: bool,
     /// Packs that were there at the last look and cannot be read.
@@ -73,6 +75,7 @@ impl Check {
 struct Seen {
     packs: Option<SystemTime>,
     open: Option<SystemTime>,
+    condemned: Option<SystemTime>,
     log_len: u64,
 }
 
@@ -113,6 +116,7 @@ impl Known {
             seen: None,
             was_replaced: false,
             was_checked: false,
+            generation: 0,
             is_full: false,
             unusable: Vec::new(),
         }
@@ -146,6 +150,7 @@ impl Known {
     /// Throws the index away and makes it anew from the packs.
     pub fn replace(&mut self, layout: &Layout) -> Result<(), StoreError> {
         self.was_replaced = true;
+        self.generation += 1;
         match self.keep {
             Keep::OnDisk => {
                 // The bad file must be closed before it goes.
@@ -188,7 +193,26 @@ impl Known {
         self.was_replaced
     }
 
+    /// Grows whenever the numbers of packs begin to mean others.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Tells the index that sealed packs are condemned, and so the one that took its place meanwhile.
+    pub fn condemn(&mut self, hashes: &[PackHash]) -> Result<(), StoreError> {
+        self.index.condemn(hashes)?;
+        // Whoever makes the index anew from now on finds the marks.
+        let mut told = self.index.identity();
+        while identity_of(&self.index_path) != told {
+            let mut other = Index::open(&self.index_path)?;
+            other.condemn(hashes)?;
+            told = other.identity();
+        }
+        Ok(())
+    }
+
     fn forget_disk(&mut self) -> Result<(), StoreError> {
+        self.generation += 1;
         self.index = Index::in_memory(&self.index_path)?;
         self.keep = Keep::InMemory;
         Ok(())
@@ -253,7 +277,25 @@ impl Known {
         if !gone.is_empty() {
             self.index.drop_packs(&gone)?;
         }
-        Ok(())
+        self.learn_condemned(layout, &sealed)
+    }
+
+    /// Learns which packs are going to be removed.
+    fn learn_condemned(&mut self, layout: &Layout, sealed: &HashSet<PackHash>) -> Result<(), StoreError> {
+        // What a collection tells the index was marked before, and it takes a mark away before it
+        // tells the index: so the index is asked first.
+        let known = self.index.condemned()?;
+        let marked: HashSet<PackHash> = layout.list_condemned()?.into_iter().collect();
+        let mut new: Vec<PackHash> = marked.difference(&known).filter(|hash| sealed.contains(hash)).copied().collect();
+        if !new.is_empty() {
+            // One that cannot be read has no row.
+            let rows: HashSet<PackHash> = self.index.packs()?.iter().filter_map(|row| row.hash).collect();
+            new.retain(|hash| rows.contains(hash));
+        }
+        if !new.is_empty() {
+            self.index.condemn(&new)?;
+        }
+        known.difference(&marked).try_for_each(|hash| self.index.spare(hash))
     }
 
     fn learn_sealed(&mut self, layout: &Layout, hash: &PackHash) -> Result<(), StoreError> {
@@ -338,7 +380,8 @@ impl Seen {
             log_len += fs::metadata(layout.open_log(&name)).map(|metadata| metadata.len()).unwrap_or(0);
         }
         let time = |dir: &Path| fs::metadata(dir).and_then(|metadata| metadata.modified()).ok();
-        Ok(Seen { packs: time(&layout.packs()), open: time(&layout.open()), log_len })
+        let (packs, open, condemned) = (time(&layout.packs()), time(&layout.open()), time(&layout.condemned()));
+        Ok(Seen { packs, open, condemned, log_len })
     }
 }
 

@@ -72,8 +72,13 @@ impl Store {
         &self,
         mut sync: impl FnMut(&HashSet<OpenName>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        let mut guard = None;
         for _ in 0..ROUNDS_MAX {
             let doubts = self.doubts()?;
+            if guard.is_none() && !doubts.is_empty() {
+                // That another pack has an item is relied on until the one in doubt is gone.
+                guard = Some(self.guard()?);
+            }
             let mut rescued = Vec::new();
             for name in &doubts {
                 if self.is_given_up(name)? == Some(false) {
@@ -93,6 +98,10 @@ impl Store {
     /// alone any more are removed.
     pub(super) fn find_lost(&self) -> Result<Option<PathBuf>, StoreError> {
         let doubts = self.doubts()?;
+        if doubts.is_empty() {
+            return Ok(None);
+        }
+        let _guard = self.guard()?;
         let mut rescued = Vec::new();
         for name in &doubts {
             // Of one that cannot be opened nobody can say what it held.
@@ -208,7 +217,7 @@ impl Store {
                 Ok(()) => {}
                 Err(WriteError::Malformed(_)) => {
                     is_whole = false;
-                    let place = row.as_ref().map(|row| Place { pack_no: row.no, entry_no, is_damaged: false });
+                    let place = row.as_ref().map(|row| Place::damaged(row.no, entry_no));
                     place.iter().for_each(|place| self.note_damage(place, true));
                 }
                 Err(error) => return Err(self.unwritten(error)),

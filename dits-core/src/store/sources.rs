@@ -97,11 +97,28 @@ impl Sources {
     ///
     /// As for [`Sources::has`].
     pub fn has_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
-        let mut has = self.own.has_each(ids)?;
+        self.each(ids, Store::has_each)
+    }
+
+    /// Says for each of `ids` whether one of the stores has it to be [read](Store::can_read_each).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sources::has`].
+    pub fn can_read_each(&self, ids: &[ItemId]) -> Result<Vec<bool>, StoreError> {
+        self.each(ids, Store::can_read_each)
+    }
+
+    fn each(
+        &self,
+        ids: &[ItemId],
+        ask: impl Fn(&Store, &[ItemId]) -> Result<Vec<bool>, StoreError>,
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut has = ask(&self.own, ids)?;
         for store in &self.others {
             let absent: Vec<usize> = (0..ids.len()).filter(|at| !has[*at]).collect();
             let asked: Vec<ItemId> = absent.iter().map(|at| ids[*at]).collect();
-            let answers = store.has_each(&asked).unwrap_or_default();
+            let answers = ask(store, &asked).unwrap_or_default();
             absent.into_iter().zip(answers).for_each(|(at, answer)| has[at] = answer);
         }
         Ok(has)

@@ -56,11 +56,22 @@ impl WholePack {
         Ok(())
     }
 
-    /// Completes the pack and gives it its final name, which is returned.
-    pub fn publish(mut self) -> Result<PackHash, WriteError> {
+    /// The table and the trailer that the pack would have if it were published now.
+    pub fn table(&self) -> (Vec<u8>, Trailer) {
         let mut table = Vec::with_capacity((self.entries.len() + 2) * ENTRY_LEN);
         self.entries.iter().for_each(|entry| entry.write(&mut table));
         let trailer = Trailer::of(&table, self.domain, self.payload.end());
+        (table, trailer)
+    }
+
+    /// Reads what was appended before.
+    pub fn read_back(&mut self, place: u64, stored: &mut [u8]) -> Result<(), WriteError> {
+        self.payload.read_back(place, stored)
+    }
+
+    /// Completes the pack and gives it its final name, which is returned.
+    pub fn publish(mut self) -> Result<PackHash, WriteError> {
+        let (mut table, trailer) = self.table();
         table.extend_from_slice(&trailer.encode());
         self.payload.append(&table)?;
         self.payload.flush()?;

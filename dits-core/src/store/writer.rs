@@ -18,15 +18,16 @@ use super::error::{StoreError, WriteError};
 use super::find::oid_of_stored;
 use super::handles::Handle;
 use super::index::NewRows;
+use super::layout::{Layout, OpenName};
 use super::open_pack::{Continued, OpenPack};
 use super::sealing::{Sealing, Syncing};
 use super::whole_pack::WholePack;
 use super::{Sharing, Store, lock};
 use crate::codec::Codec;
-use crate::hash::FileHash;
+use crate::hash::{FileHash, PackHash};
 use crate::item::{ItemId, ItemKind};
 use crate::limits;
-use crate::pack_format::{Domain, Entry, StoredCheck};
+use crate::pack_format::{Domain, Entry, StoredCheck, Trailer};
 use crate::steps::{Step, reached};
 
 /// A pack is sealed once it has this many entries, so that its table stays quick to check.
@@ -183,7 +184,7 @@ impl<'s> PackWriter<'s> {
     ///
     /// As for [`PackWriter::put`].
     pub fn sync(&mut self) -> Result<(), WriteError> {
-        self.guarded(Self::finish_sealing)?;
+        self.guarded(|writer| writer.finish_sealing().map(drop))?;
         self.commit()?;
         self.guarded(|writer| {
             let file = writer.file.as_mut().and_then(|FilePack(filling)| filling.as_mut());
@@ -300,8 +301,24 @@ impl<'s> PackWriter<'s> {
         known.refresh(layout)
     }
 
+    /// Seals the open pack `name` if nobody writes to it and it has exactly `entry_count` entries; returns the name
+    /// it has then.
+    pub(super) fn seal_left(&mut self, name: &OpenName, entry_count: u32) -> Result<Option<PackHash>, WriteError> {
+        let row = lock(&self.store.known).with_index(&self.store.layout, |index| index.pack_named(name))?;
+        let Some(row) = row.filter(|row| !row.is_left) else { return Ok(None) };
+        match OpenPack::take_over(&self.store.layout, name, self.domain, row.vouched)? {
+            Continued::Pack(pack) if pack.entries().len() as u32 == entry_count => {
+                self.catch_up(&pack)?;
+                self.seal(Filling::new(Growing::Open(pack)))?;
+                self.finish_sealing()
+            }
+            Continued::Pack(_) | Continued::Damaged | Continued::Unusable => Ok(None),
+        }
+    }
+
     /// Ends a pack: nothing more goes into it.
     fn seal(&mut self, mut filling: Filling) -> Result<(), WriteError> {
+        filling.set_apart(&self.store.layout)?;
         filling.commit(self.store)?;
         filling.settle()?;
         match filling.pack {
@@ -316,14 +333,15 @@ impl<'s> PackWriter<'s> {
     }
 
     /// Waits for the pack that is being sealed, and gives it its final name.
-    fn finish_sealing(&mut self) -> Result<(), WriteError> {
-        let Some(sealing) = self.sealing.take() else { return Ok(()) };
+    fn finish_sealing(&mut self) -> Result<Option<PackHash>, WriteError> {
+        let Some(sealing) = self.sealing.take() else { return Ok(None) };
         let (pack, hash) = sealing.wait()?;
         let (count, mut no_rows) = (pack.entries().len() as u32, NewRows::default());
         lock(&self.store.known)
             .with_index(&self.store.layout, |index| index.add_to_open(pack.name(), count, Some(&hash), &mut no_rows))?;
         reached(Step::PackIndexed);
-        pack.rename(&hash)
+        pack.rename(&hash)?;
+        Ok(Some(hash))
     }
 
     fn publish(&mut self, pack: WholePack, mut rows: NewRows) -> Result<(), WriteError> {
@@ -352,6 +370,30 @@ impl Drop for PackWriter<'_> {
     }
 }
 
+impl Growing {
+    fn entries(&self) -> &[Entry] {
+        match self {
+            Growing::Open(pack) => pack.entries(),
+            Growing::Whole(pack) => pack.entries(),
+        }
+    }
+
+    /// The trailer that the pack would have if it were sealed now.
+    fn trailer(&self) -> Trailer {
+        match self {
+            Growing::Open(pack) => pack.table().1,
+            Growing::Whole(pack) => pack.table().1,
+        }
+    }
+
+    fn read_back(&mut self, place: u64, stored: &mut [u8]) -> Result<(), WriteError> {
+        match self {
+            Growing::Open(pack) => pack.read_back(place, stored),
+            Growing::Whole(pack) => pack.read_back(place, stored),
+        }
+    }
+}
+
 impl Filling {
     fn new(pack: Growing) -> Filling {
         let (own, rows) = (HashSet::new(), NewRows::default());
@@ -366,10 +408,22 @@ impl Filling {
     }
 
     fn entry_count(&self) -> usize {
-        match &self.pack {
-            Growing::Open(pack) => pack.entries().len(),
-            Growing::Whole(pack) => pack.entries().len(),
+        self.pack.entries().len()
+    }
+
+    /// Makes sure that the pack will not get the name of one that is going to be removed: an item that it has twice
+    /// gives it another.
+    fn set_apart(&mut self, layout: &Layout) -> Result<(), WriteError> {
+        let condemned = layout.list_condemned()?;
+        while !condemned.is_empty() && condemned.contains(&self.pack.trailer().hash) {
+            let shortest = self.pack.entries().iter().min_by_key(|entry| entry.stored_len);
+            let Some(Entry { id, codec, place, stored_len, plain_len, .. }) = shortest.copied() else { return Ok(()) };
+            let mut stored = vec![0; stored_len as usize];
+            self.pack.read_back(place, &mut stored)?;
+            let item = NewItem { id, codec, plain_len, stored: &stored };
+            self.append(&item, check(&item)?)?;
         }
+        Ok(())
     }
 
     fn is_full(&self) -> bool {

@@ -88,6 +88,8 @@ impl Store {
         rest: Rest,
         is_ours: &dyn Fn(Domain) -> bool,
     ) -> Result<Mended, WriteError> {
+        // That another pack has an item is relied on until this one is set aside.
+        let _guard = self.guard()?;
         let mut mended = Mended::default();
         let mut seen = HashSet::new();
         for path in paths {
