@@ -75,11 +75,18 @@ pub enum Record {
         /// Where.
         path: RepoPath,
     },
-    /// Content is to take its place under, or through, a name.
+    /// The path has, or is about to lose, the content of this pointer, and is to get the pointer.
+    Dehydrate {
+        /// What is to stand there.
+        pointer: Pointer,
+        /// Where.
+        path: RepoPath,
+    },
+    /// A file is to take its place under, or through, a name: content, or the pointer where that is to stand.
     Write {
         /// The name.
         temporary: TemporaryName,
-        /// The content, once it is complete; a name is made without it only where no file can be made without a name.
+        /// The file, once it is complete; a name is made without it only where no file can be made without a name.
         written: Option<Written>,
         /// Where it belongs.
         path: RepoPath,
@@ -113,8 +120,9 @@ impl Record {
     /// Appends the record's bytes.
     pub fn write(&self, to: &mut Vec<u8>) {
         match self {
-            Record::Want { pointer, path } => {
-                to.extend_from_slice(format!("want {} {} ", pointer.oid, pointer.size).as_bytes());
+            Record::Want { pointer, path } | Record::Dehydrate { pointer, path } => {
+                let kind = if matches!(self, Record::Want { .. }) { "want" } else { "dehydrate" };
+                to.extend_from_slice(format!("{kind} {} {} ", pointer.oid, pointer.size).as_bytes());
                 to.extend_from_slice(path.as_bstr());
             }
             Record::Write { temporary, written, path } => {
@@ -144,6 +152,7 @@ impl Record {
     /// The path it is about.
     pub fn path(&self) -> &RepoPath {
         let (Record::Want { path, .. }
+        | Record::Dehydrate { path, .. }
         | Record::Write { path, .. }
         | Record::Fail { path, .. }
         | Record::Done { path }) = self;
@@ -155,12 +164,16 @@ impl Record {
         let (kind, rest) = text.split_once_str(" ")?;
         let path = |text: &[u8]| RepoPath::new(text).ok();
         match kind {
-            b"want" => {
+            b"want" | b"dehydrate" => {
                 let (oid, rest) = rest.split_once_str(" ")?;
                 let (size, rest) = rest.split_once_str(" ")?;
                 let (oid, size) = (FileHash::from_bytes(parse_hex(oid).ok()?), number(size)?);
+                let (pointer, path) = (Pointer { oid, size }, path(rest)?);
                 let is_valid = (1..=limits::FILE_LEN_MAX).contains(&size);
-                is_valid.then_some(Record::Want { pointer: Pointer { oid, size }, path: path(rest)? })
+                is_valid.then_some(match kind {
+                    b"want" => Record::Want { pointer, path },
+                    _ => Record::Dehydrate { pointer, path },
+                })
             }
             b"write" => {
                 let mut fields = rest.splitn_str(5, " ");
@@ -229,6 +242,7 @@ mod tests {
                 pointer: Pointer { oid: FileHash::of(&n.to_le_bytes()), size: n % limits::FILE_LEN_MAX + 1 },
                 path: of.clone(),
             },
+            Record::Dehydrate { pointer: Pointer { oid: FileHash::of(b"x"), size: 1 }, path: of.clone() },
             Record::Write { temporary: temporary.clone(), written: None, path: of.clone() },
             Record::Write { temporary, written: Some(written), path: of.clone() },
             Record::Fail { path: of.clone(), reason: "no network: gone".into() },
@@ -281,6 +295,7 @@ mod tests {
             "fail 99 a why",
             "fail 3 ../ why",
             "want 00 1 a",
+            "dehydrate 00 1 a",
             "erase a",
         ] {
             let journal = [HEAD, text.as_bytes(), b"\0"].concat();

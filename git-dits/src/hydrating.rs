@@ -172,6 +172,12 @@ pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: W
     Ok(outcome)
 }
 
+/// Clears up what processes left that are gone, as [`hydrate`] does.
+pub fn take_over(here: &Here, repository: &Repository, sources: &Sources) -> Result<(), Failure> {
+    let outcome = hydrate(here, repository, sources, Which::Files(&[]))?;
+    fail_if_left(&outcome)
+}
+
 /// A failure if a file that was to be hydrated was not.
 pub fn fail_if_left(outcome: &Outcome) -> Result<(), Failure> {
     if !outcome.stopped.is_empty() {
@@ -201,7 +207,7 @@ fn promised(repository: &Repository, sources: &Sources) -> Result<Vec<Wanted>, F
         .map_err(|error| Failure::new("cannot read what is to be hydrated").because(&error))?;
     let mut wanted = Vec::new();
     for (path, entry) in entries {
-        if let Some(pointer) = entry.pointer
+        if let Some(pointer) = entry.wanted()
             && hydrate::completeness(sources, &pointer)? == Completeness::Complete
         {
             wanted.push(Wanted { path, pointer });

@@ -20,6 +20,8 @@ enum Scene {
     Add,
     /// The filter, at the end of a checkout.
     Checkout,
+    /// `git dits dehydrate`.
+    Dehydrate,
     /// The helper, pushing to a path.
     Share,
     /// The helper, fetching media into the local store.
@@ -32,7 +34,7 @@ enum Scene {
 
 /// Where each step is stopped at. The compiler holds that none is forgotten.
 fn scenes(step: Step) -> &'static [Scene] {
-    use Scene::{Add, Checkout, Fetch, Push, PushOfSharedMedia, Share};
+    use Scene::{Add, Checkout, Dehydrate, Fetch, Push, PushOfSharedMedia, Share};
     match step {
         Step::PackOpened | Step::PackPayloadWritten | Step::PackLogWritten | Step::PackIndexed => &[Add, Fetch, Push],
         Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
@@ -46,13 +48,13 @@ fn scenes(step: Step) -> &'static [Scene] {
         | Step::CollectDone => &[],
         Step::RepoRegistered | Step::RepoCreated | Step::ContentProven | Step::HeldRecorded => &[Push],
         Step::PresenceRecorded => &[PushOfSharedMedia],
-        Step::HydrationNoted
-        | Step::HydrationWritten
+        Step::HydrationNoted => &[Checkout],
+        Step::HydrationWritten
         | Step::HydrationNamed
         | Step::HydrationSwapped
         | Step::HydrationCleared
         | Step::IndexCopied
-        | Step::IndexReplaced => &[Checkout],
+        | Step::IndexReplaced => &[Checkout, Dehydrate],
     }
 }
 
@@ -103,14 +105,18 @@ fn the_filter_killed_at_any_step_loses_nothing() {
 /// Asserts that a checkout is as if nothing had happened: whole files, no other names, and a status that asks nobody.
 fn is_as_checked_out(repo: &Repo<'_>, takes: &[(&str, Vec<u8>)]) {
     takes.iter().for_each(|(path, content)| repo.holds(path, content));
+    nothing_is_left(repo);
+    let status = repo.call(&["status", "--porcelain"]).env("GIT_TRACE", "1").run();
+    assert_eq!(status.ok(), "");
+    assert!(!status.err().contains("git-dits-filter"), "status asks the filter: {}", status.story());
+}
+
+fn nothing_is_left(repo: &Repo<'_>) {
     let names = fs::read_dir(repo.dir()).expect("the folder is ours").flatten().map(|entry| entry.file_name());
     let hidden: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".dits-")).collect();
     assert!(hidden.is_empty(), "{hidden:?} are left");
     let journals = fs::read_dir(repo.dir().join(".git/dits/hydration")).expect("there were some").count();
     assert_eq!(journals, 0, "journals are left");
-    let status = repo.call(&["status", "--porcelain"]).env("GIT_TRACE", "1").run();
-    assert_eq!(status.ok(), "");
-    assert!(!status.err().contains("git-dits-filter"), "status asks the filter: {}", status.story());
 }
 
 #[test]
@@ -146,6 +152,42 @@ fn the_filter_killed_at_any_step_of_a_checkout_leaves_whole_files_or_pointers() 
         }
         repo.git(&["dits", "pull"]).ok();
         is_as_checked_out(&repo, &takes);
+    }
+}
+
+#[test]
+fn dehydrating_killed_at_any_step_leaves_whole_files_or_pointers_and_no_other_name_for_long() {
+    let takes: Vec<(&str, Vec<u8>)> =
+        ["a.bin", "b.bin"].into_iter().zip(7..).map(|(path, seed)| (path, noise(seed, 2 * MIB))).collect();
+    for (step, nth) in steps_of(Scene::Dehydrate).flat_map(|step| [(step, 1), (step, 2)]) {
+        // The index is patched once.
+        if nth == 2 && matches!(step, Step::IndexCopied | Step::IndexReplaced) {
+            continue;
+        }
+        let world = World::new();
+        let repo = world.repo("film");
+        takes.iter().for_each(|(path, content)| repo.write(path, content));
+        repo.commit("takes");
+        let dehydrate = world.call("git-dits").args(["dehydrate", "."]).dir(repo.dir());
+        let killed = dehydrate.stop_at(&format!("{}:{nth}", step.name())).run();
+        assert_eq!(killed.status.signal(), Some(9), "{} was not reached: {}", step.name(), killed.story());
+        for (path, content) in &takes {
+            let found = repo.read(path);
+            assert!(found == *content || Pointer::parse(&found).is_some(), "{path}: {}", killed.story());
+        }
+        // Whatever is done next: all comes back, or all goes.
+        match nth {
+            1 => {
+                repo.git(&["dits", "pull"]).ok();
+                takes.iter().for_each(|(path, content)| repo.holds(path, content));
+            }
+            _ => {
+                repo.git(&["dits", "dehydrate", "."]).ok();
+                takes.iter().for_each(|(path, _)| assert!(Pointer::parse(&repo.read(path)).is_some(), "{path}"));
+            }
+        }
+        assert_eq!(repo.status(), "", "{}:{nth}", step.name());
+        nothing_is_left(&repo);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The journal of a hydration: what a process was about to do in a work tree, for whoever comes after it.
 //!
-//! **For:** processes that turn pointers of a work tree into content, and those that show what is left to do.
+//! **For:** processes that turn pointers of a work tree into content, or content into pointers, and those that show
+//! what is left to do.
 //!
 //! **May touch:** `<git dir>/dits/hydration`.
 //!
@@ -18,6 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::work_tree_file::Stands;
 use crate::hydration_record::{self, HEAD, HeadError, Record, TemporaryName, Written};
 use crate::limits::JOURNAL_LEN_MAX;
 use crate::pointer::Pointer;
@@ -73,12 +75,22 @@ pub struct Journal {
 /// What is left to do at one path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// What the path is to become.
-    pub pointer: Option<Pointer>,
-    /// Content that was to take its place.
+    /// What is to stand at the path; what else is noted may be torn from it.
+    pub goal: Option<Stands>,
+    /// Files that were to take their place.
     pub writes: Vec<(TemporaryName, Option<Written>)>,
     /// Why it has not.
     pub reason: Option<String>,
+}
+
+impl Entry {
+    /// The pointer whose content is wanted at the path.
+    pub fn wanted(&self) -> Option<Pointer> {
+        match self.goal {
+            Some(Stands::Content(pointer)) => Some(pointer),
+            Some(Stands::Pointer(_)) | None => None,
+        }
+    }
 }
 
 /// What journals say, by path.
@@ -182,7 +194,7 @@ pub fn entries(git_dir: &Path) -> Result<Entries, JournalError> {
         for (path, entry) in entries {
             let known: &mut Entry = all.entry(path).or_default();
             known.writes.extend(entry.writes);
-            known.pointer = entry.pointer.or(known.pointer);
+            known.goal = entry.goal.or(known.goal);
             known.reason = entry.reason.or(known.reason.take());
         }
     }
@@ -230,8 +242,11 @@ fn read_entries(file: &File, path: &Path) -> Result<Entries, JournalError> {
         match record {
             Record::Want { pointer, path } => {
                 let entry = entries.entry(path).or_default();
-                entry.pointer = Some(pointer);
+                entry.goal = Some(Stands::Content(pointer));
                 entry.reason = None;
+            }
+            Record::Dehydrate { pointer, path } => {
+                entries.entry(path).or_default().goal = Some(Stands::Pointer(pointer));
             }
             Record::Write { temporary, written, path } => {
                 let writes = &mut entries.entry(path).or_default().writes;

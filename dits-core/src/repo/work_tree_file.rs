@@ -1,6 +1,6 @@
-//! A file of a work tree: what stands there, and putting content in the place of a pointer.
+//! A file of a work tree: what stands there, and putting content in the place of a pointer, or the other way round.
 //!
-//! **For:** hydrating files that are there already, behind git's back.
+//! **For:** hydrating files that are there already, and dehydrating them, behind git's back.
 //!
 //! **May touch:** one file of the work tree, and a temporary one beside it.
 //!
@@ -18,7 +18,7 @@ mod swap;
 
 pub use found::{Found, find, is_any, remove};
 pub use left::{Recovered, recover};
-pub(super) use swap::told;
+pub(super) use swap::{Exchange, Replaced, Unnamed, exchange, replace, unnamed};
 pub use swap::{Swap, SwapError, Swapped, swap_in};
 
 use std::fs::File;
@@ -152,13 +152,13 @@ pub fn redate(top: &Path, path: &RepoPath, stands: Stands, date: Date, unsure_fr
 }
 
 /// The folder that holds a path, opened without following a link, and the path's last part.
-struct Place<'a> {
-    folder: OwnedFd,
-    name: &'a BStr,
+pub(super) struct Place<'a> {
+    pub(super) folder: OwnedFd,
+    pub(super) name: &'a BStr,
 }
 
 impl<'a> Place<'a> {
-    fn open(top: &Path, path: &'a BStr) -> Result<Place<'a>, Errno> {
+    pub(super) fn open(top: &Path, path: &'a BStr) -> Result<Place<'a>, Errno> {
         let (above, name) = split(path);
         Ok(Place { folder: open_folder(top, above)?, name })
     }
@@ -200,7 +200,7 @@ pub(super) fn open_folder(top: &Path, above: &BStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens what is to be a regular file.
-fn open_regular(folder: &OwnedFd, name: &BStr) -> Result<File, Errno> {
+pub(super) fn open_regular(folder: &OwnedFd, name: &BStr) -> Result<File, Errno> {
     // Without NONBLOCK, a pipe of that name would be waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(folder, name.as_bytes(), flags, Mode::empty())?);

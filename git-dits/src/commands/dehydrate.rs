@@ -2,25 +2,30 @@
 //!
 //! **For:** files that are not worked on for now; `git dits pull` or `checkout` bring them back.
 //!
-//! **May touch:** files of the work tree that hold exactly what git's index names; git's index for those files.
+//! **May touch:** files of the work tree that hold exactly what git's index names; a journal in its git directory; git's
+//! index for those files.
 //!
 //! **Must hold:**
 //! - content goes only if it can be had again: it was read from the store, whole and right, a moment ago, or the
 //!   store lacks it and a server has proven that it holds it;
-//! - what is saved while this runs is not staged.
+//! - what is saved while this runs is not staged;
+//! - the journal goes only once nothing of it is left to do.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
 
 use bstr::ByteSlice;
+use dits_core::hydration_record::Date;
 use dits_core::operations::hydrate::{self, Completeness, HydrateError};
 use dits_core::operations::needed_media::counted;
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::dehydrated_file::{Dehydrated, dehydrate};
+use dits_core::repo::hydration_journal::Journal;
 use dits_core::repo::index_stat::{self, FileTime, Restat};
 use dits_core::repo::stores;
-use dits_core::repo::work_tree_file::{self, State};
+use dits_core::repo::work_tree_file::{self, State, Swap};
+use dits_core::repo_path::RepoPath;
 use dits_core::store::Sources;
 use serde::Serialize;
 
@@ -78,6 +83,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let repository = here.repository()?;
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let settings = repository.settings()?;
+    let sources = stores::open_sources(&repository, &settings)?;
+    hydrating::take_over(&here, &repository, &sources)?;
     let mut files = Vec::new();
     for file in pointers::of_pathspecs(&here, &repository, &args.pathspecs)? {
         if work_tree_file::state(top, file.entry.path.as_bstr())? == State::Content {
@@ -86,12 +93,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let pointers: Vec<Pointer> = files.iter().filter_map(|file| file.pointer).collect();
     let proven = unpushed::proven(&repository, &settings, &pointers)?;
-    let sources = stores::open_sources(&repository, &settings)?;
+    if files.is_empty() {
+        return report(&Done::default(), args.json);
+    }
+    let journal = Journal::create(repository.git_dir())
+        .map_err(|error| Failure::new("cannot note what is about to be done").because(&error))?;
     let mut done = Done::default();
-    let outcome = dehydrate_all(&repository, &sources, &files, &proven, &mut done);
+    let outcome = dehydrate_all(&repository, &sources, &files, &proven, &journal, &mut done);
     // Also where one of them failed: git's index is told of those before it.
     tell_index(&here, &repository, &done.restats)?;
+    // Where one failed, the next hydration looks for what is left.
     outcome?;
+    journal.remove().map_err(|error| Failure::new("cannot note what is done").because(&error))?;
     report(&done, args.json)
 }
 
@@ -100,14 +113,15 @@ fn dehydrate_all(
     sources: &Sources,
     files: &[MediaFile],
     proven: &HashSet<Pointer>,
+    journal: &Journal,
     done: &mut Done,
 ) -> Result<(), Failure> {
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let index = repository.index_file();
     let index_time = index_stat::modified(&index)
         .map_err(|error| Failure::new(format!("cannot read {}", index.display())).because(&error))?;
-    let index_time = index_time.unwrap_or(FileTime { seconds: 0, nanoseconds: 0 });
-    let date = FileTime { seconds: index_time.seconds.saturating_sub(DATED_BEFORE_SECS), ..index_time };
+    let FileTime { seconds, nanoseconds } = index_time.unwrap_or(FileTime { seconds: 0, nanoseconds: 0 });
+    let date = Date { secs: seconds.saturating_sub(DATED_BEFORE_SECS), nanos: nanoseconds };
     let total = files.iter().filter_map(|file| file.pointer).map(|pointer| pointer.size).sum();
     let mut progress = Progress::of_bytes("dehydrating", total);
     let interruption =
@@ -127,11 +141,17 @@ fn dehydrate_all(
             leave(no_other_copy(&error, proven.contains(&pointer)));
             continue;
         }
-        match dehydrate(top, path, &pointer, date, &mut |count| progress.advance(count))? {
-            Dehydrated::Done { inode, modified } => {
+        let Ok(path) = RepoPath::new(path) else {
+            leave("its path leads out of the work tree".to_owned());
+            continue;
+        };
+        let swap = Swap { top, path: &path, pointer: &pointer, date, journal };
+        match dehydrate(swap, &mut |count| progress.advance(count))? {
+            Dehydrated::Done(written) => {
                 done.freed_bytes += pointer.size;
+                let modified = FileTime { seconds: written.date.secs, nanoseconds: written.date.nanos };
                 let (path, size) = (file.entry.path.clone(), pointer.to_string().len() as u64);
-                done.restats.push(Restat { path, pointer, size, inode, modified });
+                done.restats.push(Restat { path, pointer, size, inode: written.inode, modified });
             }
             Dehydrated::Modified => leave("it is not what git's index names".to_owned()),
             Dehydrated::Absent => leave("it is gone".to_owned()),

@@ -128,7 +128,7 @@ fn not_hydrated(
         let place =
             if in_store { "its content is in the local store" } else { "its content is not in the local store" };
         let noted = RepoPath::new(entry.path.clone()).ok().and_then(|path| journals.get(&path));
-        let why = match noted.filter(|noted| noted.pointer == Some(there)) {
+        let why = match noted.filter(|noted| noted.wanted() == Some(there)) {
             Some(noted) => Some(noted.reason.clone().unwrap_or_else(|| "hydrating it was interrupted".to_owned())),
             None if !patterns.wants(entry.path.as_bstr()) => {
                 Some(format!("{FETCH_INCLUDE} or {FETCH_EXCLUDE} leaves it out"))

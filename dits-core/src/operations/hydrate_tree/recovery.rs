@@ -26,7 +26,7 @@ pub(super) struct Recovery {
     /// Pointers that are still wanted, and whose content is here.
     pub wanted: BTreeMap<RepoPath, Pointer>,
     /// Files that are done, as far as the work tree goes.
-    in_place: Vec<(Wanted, Written)>,
+    in_place: Vec<(RepoPath, Stands, Written)>,
     /// Paths that could not be looked at; their journals stay.
     has_problems: bool,
     reasons: BTreeMap<RepoPath, String>,
@@ -81,9 +81,10 @@ impl Recovery {
         for kept in kept {
             outcome.warnings.push(format!("what was saved at {path} meanwhile is kept in {}", kept.display()));
         }
-        let Some(pointer) = entry.pointer else { return };
+        let Some(stands) = entry.goal else { return };
+        let pointer = stands.pointer();
         if let Some(written) = in_place {
-            self.in_place.push((Wanted { path, pointer }, written));
+            self.in_place.push((path, stands, written));
         } else if is_pointer && !wanted.contains_key(&path) && !self.wanted.contains_key(&path) {
             if hydrate::is_here(sources, &pointer) {
                 self.wanted.insert(path, pointer);
@@ -108,9 +109,9 @@ impl Recovery {
 
     /// The files that are done, and of which git's index is to be told.
     pub fn settled(&self) -> impl Iterator<Item = Settled> {
-        self.in_place.iter().map(|(wanted, written)| Settled {
-            path: wanted.path.clone(),
-            stands: Stands::Content(wanted.pointer),
+        self.in_place.iter().map(|(path, stands, written)| Settled {
+            path: path.clone(),
+            stands: *stands,
             written: *written,
         })
     }

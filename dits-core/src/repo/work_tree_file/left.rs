@@ -4,8 +4,10 @@
 //!
 //! **May touch:** the paths that the journal names, and the temporary names beside them.
 //!
-//! **Must hold:** only the pointer, what was written, and what never got beyond its temporary name is removed;
-//! what the user saved goes back to its path, or stays.
+//! **Must hold:**
+//! - only what was replaced, what was written, and what never got beyond its temporary name is removed;
+//! - what the user saved goes back to its path, or stays;
+//! - content that was about to give way to its pointer goes back to its path, unless something else stands there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,16 +16,16 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::super::hydration_journal::Entry;
-use super::{Place, bytes_to_path, has_content, open_regular, written_of};
+use super::{Place, Stands, bytes_to_path, has_content, open_regular, read_at, written_of};
 use crate::hydration_record::{TemporaryName, Written};
 use crate::repo_path::RepoPath;
 
 /// How a path is once nothing beside it is left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// It holds the pointer still.
+    /// It holds the pointer still, whose content is wanted.
     pub is_pointer: bool,
-    /// It holds the content, as it was written.
+    /// It holds what was to stand there, as it was written.
     pub in_place: Option<Written>,
     /// What was saved, and could not be put back where it belongs.
     pub kept: Vec<PathBuf>,
@@ -46,54 +48,62 @@ pub fn recover(top: &Path, path: &RepoPath, entry: &Entry) -> io::Result<Recover
             recovered.kept.push(top.join(bytes_to_path(path.as_bstr())).with_file_name(temporary.as_str()));
         }
     }
-    let Some(pointer) = entry.pointer else { return Ok(recovered) };
-    recovered.is_pointer = place.holds(&pointer);
+    recovered.is_pointer = entry.wanted().is_some_and(|pointer| place.holds(&pointer));
     let written = entry.writes.iter().filter_map(|(_, written)| *written);
-    if let Some(written) = place.stat(place.name).ok().and_then(|stat| written.into_iter().find(|w| is_at(&stat, w))) {
+    let found = place.stat(place.name).ok().and_then(|stat| written.into_iter().find(|w| is_at(&stat, w)));
+    if let (Some(stands), Some(written)) = (entry.goal, found) {
         // A power loss may have left a file of that date without its bytes.
         let file = open_regular(&place.folder, place.name)?;
-        let is_whole = has_content(&file, &pointer)? && is_at(&rustix::fs::fstat(&file)?, &written);
+        let is_whole = stands.is_in(&file)? && is_at(&rustix::fs::fstat(&file)?, &written);
         recovered.in_place = is_whole.then_some(written);
     }
     Ok(recovered)
 }
 
 /// Removes what is ours under the temporary name; returns false if it is what the user saved.
-fn clear(
-    place: &Place<'_>,
-    temporary: &TemporaryName,
-    written: Option<&Written>,
-    entry: &Entry,
-) -> Result<bool, Errno> {
+fn clear(place: &Place<'_>, temporary: &TemporaryName, written: Option<&Written>, entry: &Entry) -> io::Result<bool> {
     let name = temporary.as_str();
     let stat = match place.stat(name.into()) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(true),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    let is_ours = match written {
-        // It had the name before it was complete, and never went on from there.
-        None => is_file,
-        Some(written) => {
-            is_file && (is_inode(&stat, written) || entry.pointer.is_some_and(|pointer| holds(place, name, &pointer)))
-        }
-    };
+    let is_ours = is_file
+        && match (written, entry.goal) {
+            (Some(written), _) if is_inode(&stat, written) => true,
+            (Some(_), goal) => goal.is_some_and(|goal| place.has_pointer(name, goal)),
+            // It had the name before it was complete. A pointer is complete at once: nobody knows whether it went on.
+            (None, Some(Stands::Pointer(pointer))) => {
+                let text = read_at(&place.folder, name.into())?;
+                pointer.to_string().as_bytes().starts_with(&text)
+            }
+            (None, _) => true,
+        };
     if is_ours {
-        return place.unlink(name).map(|()| true);
+        place.unlink(name)?;
+        return Ok(true);
     }
-    // The process died between the exchange and the one back.
+    // The process died between the exchange and the one back; or, if the pointer was to stand there, behind it.
     let is_in_place = |written| place.stat(place.name).is_ok_and(|stat| is_at(&stat, written));
-    match written.is_some_and(is_in_place) {
-        true => {
-            place.exchange(name)?;
-            clear_swapped_back(place, name, written)
+    if written.is_some_and(is_in_place) {
+        place.exchange(name)?;
+        return Ok(clear_swapped_back(place, name, written)?);
+    }
+    // Something else has the path by now. What gave way to the pointer can be had again: that was made sure of before.
+    match entry.goal {
+        Some(Stands::Pointer(pointer)) if is_file && stat.st_size as u64 == pointer.size => {
+            let is_content = has_content(&open_regular(&place.folder, name.into())?, &pointer)?;
+            if is_content {
+                place.unlink(name)?;
+            }
+            Ok(is_content)
         }
-        false => Ok(false),
+        _ => Ok(false),
     }
 }
 
-/// Removes the content that has just been exchanged for what the user saved.
+/// Removes the file that has just been exchanged for what belongs to the path.
 fn clear_swapped_back(place: &Place<'_>, name: &str, written: Option<&Written>) -> Result<bool, Errno> {
     let is_written = place.stat(name.into()).is_ok_and(|stat| written.is_some_and(|written| is_inode(&stat, written)));
     match is_written {
@@ -102,8 +112,10 @@ fn clear_swapped_back(place: &Place<'_>, name: &str, written: Option<&Written>) 
     }
 }
 
-fn holds(place: &Place<'_>, name: &str, pointer: &crate::pointer::Pointer) -> bool {
-    super::is_pointer_at(&place.folder, name.into(), pointer)
+impl Place<'_> {
+    fn has_pointer(&self, name: &str, goal: Stands) -> bool {
+        super::is_pointer_at(&self.folder, name.into(), &goal.pointer())
+    }
 }
 
 fn is_inode(stat: &Stat, written: &Written) -> bool {

@@ -1,4 +1,4 @@
-//! The swap: content takes the place of exactly one pointer.
+//! The swap: content takes the place of exactly one pointer, or a pointer that of exactly one file.
 //!
 //! **For:** writing a file of a work tree while git, the user and other hydrations go on with theirs.
 //!
@@ -6,18 +6,19 @@
 //!
 //! **Must hold:**
 //! - nothing has a name before the journal knows that name;
-//! - what comes out of the exchange and is not the pointer goes back.
+//! - what comes out of the exchange and is not what was to be replaced goes back.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bstr::BStr;
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::fs::{Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::super::hydration_journal::{Journal, JournalError};
-use super::{Place, bytes_to_path, is_pointer_at, set_date, written_of};
+use super::{Place, bytes_to_path, date_of, is_pointer_at, set_date, written_of};
 use crate::hydration_record::{Date, Record, TemporaryName, Written};
 use crate::pointer::Pointer;
 use crate::repo_path::RepoPath;
@@ -30,9 +31,9 @@ pub struct Swap<'a> {
     pub top: &'a Path,
     /// The path below it.
     pub path: &'a RepoPath,
-    /// What must stand there.
+    /// What must stand there, or is to.
     pub pointer: &'a Pointer,
-    /// The time of modification that the content gets.
+    /// The time of modification that the new file gets.
     pub date: Date,
     /// Where is noted what is about to be done.
     pub journal: &'a Journal,
@@ -41,11 +42,11 @@ pub struct Swap<'a> {
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swapped {
-    /// The content is in place.
+    /// The new file is in place.
     Done(Written),
-    /// The path does not hold that pointer, and was left as it is.
+    /// The path does not hold what was to be replaced, and was left as it is.
     Left,
-    /// Something else took the pointer's place while the content was written; it was left as it is.
+    /// Something else took its place meanwhile, and was left as it is.
     Saved,
 }
 
@@ -69,14 +70,23 @@ pub enum SwapError {
 }
 
 /// Where what was saved is kept, as the end of an error's line.
-pub(in crate::repo) fn told(kept: Option<&Path>) -> String {
+fn told(kept: Option<&Path>) -> String {
     kept.map(|kept| format!("; what was saved there meanwhile is kept in {}", kept.display())).unwrap_or_default()
 }
 
 /// Makes a file without a name in a folder.
-pub(super) type Unnamed = fn(&OwnedFd) -> Result<Option<File>, Errno>;
+pub(in crate::repo) type Unnamed = fn(&OwnedFd) -> Result<Option<File>, Errno>;
 /// Exchanges the temporary name with that of the place.
-pub(super) type Exchange<'e> = &'e mut dyn FnMut(&Place<'_>, &str) -> Result<(), Errno>;
+pub(in crate::repo) type Exchange<'e> = &'e mut dyn FnMut(&Place<'_>, &str) -> Result<(), Errno>;
+
+/// What the new file is to replace.
+#[derive(Clone, Copy)]
+pub(in crate::repo) enum Replaced<'a> {
+    /// Any file that is this pointer.
+    Pointer(&'a Pointer),
+    /// This very file, not written to since.
+    File(&'a Stat),
+}
 
 /// Replaces the pointer by what `write` writes into an empty file. Mode bits are kept.
 ///
@@ -84,7 +94,7 @@ pub(super) type Exchange<'e> = &'e mut dyn FnMut(&Place<'_>, &str) -> Result<(),
 ///
 /// [`SwapError`] for what the system said. What `write` says ends it too and is passed on; the path is then as it was.
 pub fn swap_in<E: From<SwapError>>(swap: Swap<'_>, write: impl FnOnce(&File) -> Result<(), E>) -> Result<Swapped, E> {
-    swap_in_by(swap, write, unnamed, &mut |place, temporary| place.exchange(temporary))
+    swap_in_by(swap, write, unnamed, &mut exchange)
 }
 
 /// [`swap_in`], with content made and names exchanged as told.
@@ -94,90 +104,110 @@ pub(super) fn swap_in_by<E: From<SwapError>>(
     unnamed: Unnamed,
     exchange: Exchange<'_>,
 ) -> Result<Swapped, E> {
-    let full_path = swap.top.join(bytes_to_path(swap.path.as_bstr()));
-    let failed = |error: Errno| SwapError::Io { path: full_path.clone(), kept: None, source: error.into() };
     let place = match Place::open(swap.top, swap.path.as_bstr()) {
         Ok(place) if place.holds(swap.pointer) => place,
         Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Swapped::Left),
-        Err(error) => return Err(failed(error).into()),
+        Err(error) => return Err(swap.failed(error).into()),
     };
-    let mut content = Content::make(&place, swap, unnamed, failed)?;
-    let outcome = write(&content.file).and_then(|()| content.put(&place, swap, exchange, failed).map_err(E::from));
-    let is_kept = content.has_name && !place.remove_ours(&content.temporary, &content.file, swap.pointer);
+    replace(swap, &place, Replaced::Pointer(swap.pointer), write, unnamed, exchange)
+}
+
+/// Puts what `write` writes into the place of what is `replaced`.
+pub(in crate::repo) fn replace<E: From<SwapError>>(
+    swap: Swap<'_>,
+    place: &Place<'_>,
+    replaced: Replaced<'_>,
+    write: impl FnOnce(&File) -> Result<(), E>,
+    unnamed: Unnamed,
+    exchange: Exchange<'_>,
+) -> Result<Swapped, E> {
+    let mut new = New::make(place, swap, unnamed)?;
+    let outcome = write(&new.file).and_then(|()| new.put(place, swap, replaced, exchange).map_err(E::from));
+    let is_kept = new.has_name && !place.remove_ours(&new.temporary, &new.file, replaced);
     if let Ok(Swapped::Done(_)) = outcome {
         reached(Step::HydrationCleared);
     }
     match outcome {
-        Ok(_) if is_kept => {
-            let kept = Some(full_path.with_file_name(content.temporary.as_str()));
-            Err(SwapError::Io { path: full_path, kept, source: Errno::BUSY.into() }.into())
-        }
+        Ok(_) if is_kept => Err(swap.kept(&new.temporary, Errno::BUSY).into()),
         outcome => outcome,
     }
 }
 
-/// Content on its way to its place.
-struct Content {
+/// Exchanges two names as the system does it.
+pub(in crate::repo) fn exchange(place: &Place<'_>, temporary: &str) -> Result<(), Errno> {
+    place.exchange(temporary)
+}
+
+impl Swap<'_> {
+    fn full_path(&self) -> PathBuf {
+        self.top.join(bytes_to_path(self.path.as_bstr()))
+    }
+
+    pub(in crate::repo) fn failed(&self, error: Errno) -> SwapError {
+        SwapError::Io { path: self.full_path(), kept: None, source: error.into() }
+    }
+
+    /// What the user saved is under the temporary name.
+    fn kept(&self, temporary: &TemporaryName, error: Errno) -> SwapError {
+        let path = self.full_path();
+        SwapError::Io { kept: Some(path.with_file_name(temporary.as_str())), path, source: error.into() }
+    }
+}
+
+/// A file on its way to its place.
+struct New {
     file: File,
     temporary: TemporaryName,
     has_name: bool,
 }
 
-impl Content {
+impl New {
     /// Makes an empty file in the folder of the place.
-    fn make(
-        place: &Place<'_>,
-        swap: Swap<'_>,
-        unnamed: Unnamed,
-        failed: impl Fn(Errno) -> SwapError,
-    ) -> Result<Content, SwapError> {
+    fn make(place: &Place<'_>, swap: Swap<'_>, unnamed: Unnamed) -> Result<New, SwapError> {
         let temporary = TemporaryName::new(rand::random());
-        if let Some(file) = unnamed(&place.folder).map_err(&failed)? {
-            return Ok(Content { file, temporary, has_name: false });
+        if let Some(file) = unnamed(&place.folder).map_err(|error| swap.failed(error))? {
+            return Ok(New { file, temporary, has_name: false });
         }
         let path = swap.path.clone();
         swap.journal.note(&[Record::Write { temporary: temporary.clone(), written: None, path }])?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&place.folder, temporary.as_str(), flags, Mode::RUSR | Mode::WUSR);
-        Ok(Content { file: File::from(file.map_err(failed)?), temporary, has_name: true })
+        Ok(New { file: File::from(file.map_err(|error| swap.failed(error))?), temporary, has_name: true })
     }
 
-    /// Gives the complete content its mode, its date, its name, and its place.
+    /// Gives the complete file its mode, its date, its name, and its place.
     fn put(
         &mut self,
         place: &Place<'_>,
         swap: Swap<'_>,
+        replaced: Replaced<'_>,
         exchange: Exchange<'_>,
-        failed: impl Fn(Errno) -> SwapError,
     ) -> Result<Swapped, SwapError> {
         let mode = match place.mode() {
             Ok(mode) => mode,
             Err(Errno::NOENT) => return Ok(Swapped::Saved),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(swap.failed(error)),
         };
         let written = (|| {
             rustix::fs::fchmod(&self.file, mode)?;
             set_date(&self.file, swap.date)?;
             rustix::fs::fstat(&self.file)
         })();
-        let written = written_of(&written.map_err(&failed)?);
+        let written = written_of(&written.map_err(|error| swap.failed(error))?);
         let (temporary, path) = (self.temporary.clone(), swap.path.clone());
         swap.journal.note(&[Record::Write { temporary, written: Some(written), path }])?;
         reached(Step::HydrationWritten);
         if !self.has_name {
-            place.link(&self.file, self.temporary.as_str()).map_err(&failed)?;
+            place.link(&self.file, self.temporary.as_str()).map_err(|error| swap.failed(error))?;
             self.has_name = true;
         }
         reached(Step::HydrationNamed);
-        match place.swap(self.temporary.as_str(), swap.pointer, exchange) {
+        match place.swap(self.temporary.as_str(), replaced, exchange) {
             Ok(true) => Ok(Swapped::Done(written)),
             Ok(false) => Ok(Swapped::Saved),
-            Err(error) => Err(match (failed(error), place.is_ours(&self.temporary, &self.file, swap.pointer)) {
-                (SwapError::Io { path, source, .. }, Ok(false)) => {
-                    let kept = Some(path.with_file_name(self.temporary.as_str()));
-                    SwapError::Io { path, kept, source }
-                }
-                (error, _) => error,
+            Err(error) => Err(match place.is_ours(&self.temporary, &self.file, replaced) {
+                Ok(false) => swap.kept(&self.temporary, error),
+                _ => swap.failed(error),
             }),
         }
     }
@@ -205,13 +235,13 @@ impl Place<'_> {
         rustix::fs::renameat_with(&self.folder, temporary, &self.folder, name, RenameFlags::EXCHANGE)
     }
 
-    /// Exchanges the two names, and back again if what came out is not the pointer: then the
-    /// user saved something between the last look and now. Returns true if the content is in place.
-    fn swap(&self, temporary: &str, pointer: &Pointer, exchange: Exchange<'_>) -> Result<bool, Errno> {
+    /// Exchanges the two names, and back again if what came out is not what is `replaced`: then the
+    /// user saved something between the last look and now. Returns true if the new file is in place.
+    fn swap(&self, temporary: &str, replaced: Replaced<'_>, exchange: Exchange<'_>) -> Result<bool, Errno> {
         match exchange(self, temporary) {
             Ok(()) => reached(Step::HydrationSwapped),
             // No exchange on this file system: look once more, as late as can be, and rename.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if self.holds(pointer) => {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if self.is_there(self.name, replaced) => {
                 let name: &[u8] = self.name;
                 rustix::fs::renameat(&self.folder, temporary, &self.folder, name)?;
                 return Ok(true);
@@ -219,24 +249,32 @@ impl Place<'_> {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT) => return Ok(false),
             Err(error) => return Err(error),
         }
-        match is_pointer_at(&self.folder, temporary.into(), pointer) {
+        match self.is_there(temporary.into(), replaced) {
             true => Ok(true),
             false => exchange(self, temporary).map(|()| false),
         }
     }
 
-    /// Whether the pointer is under the temporary name, or `written`, which then did not get its place; an
-    /// error where nothing is there. Anything else is what the user saved.
-    fn is_ours(&self, temporary: &TemporaryName, written: &File, pointer: &Pointer) -> Result<bool, Errno> {
+    /// Whether what is to be replaced has that name.
+    fn is_there(&self, name: &BStr, replaced: Replaced<'_>) -> bool {
+        match replaced {
+            Replaced::Pointer(pointer) => is_pointer_at(&self.folder, name, pointer),
+            Replaced::File(file) => self.stat(name).is_ok_and(|at| is_same(&at, file)),
+        }
+    }
+
+    /// Whether what is replaced is under the temporary name, or what was `written`, which then did not get its
+    /// place; an error where nothing is there. Anything else is what the user saved.
+    fn is_ours(&self, temporary: &TemporaryName, written: &File, replaced: Replaced<'_>) -> Result<bool, Errno> {
         let at = self.stat(temporary.as_str().into())?;
         let is_written =
             rustix::fs::fstat(written).is_ok_and(|ours| (ours.st_dev, ours.st_ino) == (at.st_dev, at.st_ino));
-        Ok(is_written || is_pointer_at(&self.folder, temporary.as_str().into(), pointer))
+        Ok(is_written || self.is_there(temporary.as_str().into(), replaced))
     }
 
     /// Removes what is ours under the temporary name. Returns false if it is what the user saved.
-    fn remove_ours(&self, temporary: &TemporaryName, written: &File, pointer: &Pointer) -> bool {
-        match self.is_ours(temporary, written, pointer) {
+    fn remove_ours(&self, temporary: &TemporaryName, written: &File, replaced: Replaced<'_>) -> bool {
+        match self.is_ours(temporary, written, replaced) {
             Ok(true) => {
                 let _ = self.unlink(temporary.as_str());
                 true
@@ -247,9 +285,15 @@ impl Place<'_> {
     }
 }
 
+/// The same file, not written to since. Its change time is not asked for: the new name changes that.
+fn is_same(at: &Stat, before: &Stat) -> bool {
+    (at.st_dev, at.st_ino, at.st_size) == (before.st_dev, before.st_ino, before.st_size)
+        && date_of(at) == date_of(before)
+}
+
 /// Makes a file without a name in the folder; `None` where the system has none that could get one later.
 #[cfg(target_os = "linux")]
-pub(super) fn unnamed(folder: &OwnedFd) -> Result<Option<File>, Errno> {
+pub(in crate::repo) fn unnamed(folder: &OwnedFd) -> Result<Option<File>, Errno> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) if rustix::fs::stat(in_proc(&file)).is_ok() => Ok(Some(File::from(file))),
@@ -259,7 +303,7 @@ pub(super) fn unnamed(folder: &OwnedFd) -> Result<Option<File>, Errno> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn unnamed(_folder: &OwnedFd) -> Result<Option<File>, Errno> {
+pub(in crate::repo) fn unnamed(_folder: &OwnedFd) -> Result<Option<File>, Errno> {
     Ok(None)
 }
 

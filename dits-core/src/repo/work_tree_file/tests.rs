@@ -52,7 +52,7 @@ impl Tree {
 
     fn entry(&self) -> Entry {
         let mut all = entries(&self.dir.path().join("git")).expect("read");
-        Entry { pointer: Some(pointer()), ..all.remove(&path()).expect("it was noted") }
+        Entry { goal: Some(Stands::Content(pointer())), ..all.remove(&path()).expect("it was noted") }
     }
 
     fn names(&self) -> usize {
@@ -232,7 +232,8 @@ fn what_a_dead_process_left_is_cleared_up() {
         Some(written_of(&rustix::fs::fstat(&file).expect("known")))
     };
     let recovered = |tree: &Tree, written| {
-        let entry = Entry { pointer: Some(pointer()), writes: vec![(temporary.clone(), written)], reason: None };
+        let goal = Some(Stands::Content(pointer()));
+        let entry = Entry { goal, writes: vec![(temporary.clone(), written)], reason: None };
         recover(&tree.top(), &path(), &entry).expect("recovered")
     };
 
@@ -268,4 +269,58 @@ fn what_a_dead_process_left_is_cleared_up() {
     let other = written.map(|written| Written { inode: written.inode + 1, ..written });
     assert_eq!(recovered(&tree, other).kept, [aside(&tree)]);
     assert_eq!(fs::read(aside(&tree)).expect("there"), b"saved by the user");
+}
+
+#[test]
+fn content_that_gave_way_to_its_pointer_goes_back_unless_the_path_has_something_else() {
+    let temporary = TemporaryName::new(7);
+    let aside = |tree: &Tree| tree.file().with_file_name(temporary.as_str());
+    let written = |file: &Path| {
+        let file = File::open(file).expect("there");
+        Some(written_of(&rustix::fs::fstat(&file).expect("known")))
+    };
+    let recovered = |tree: &Tree, written| {
+        let goal = Some(Stands::Pointer(pointer()));
+        let entry = Entry { goal, writes: vec![(temporary.clone(), written)], reason: None };
+        recover(&tree.top(), &path(), &entry).expect("recovered")
+    };
+    let holds = |tree: &Tree, content: &str| {
+        assert_eq!(fs::read_to_string(tree.file()).expect("there"), content);
+        assert_eq!(tree.names(), 1);
+    };
+
+    // Named, not yet exchanged; on a file system without unnamed files not yet written either.
+    let text = pointer().to_string();
+    for (at, is_known) in [(text.len(), true), (text.len(), false), (3, false), (0, false)] {
+        let tree = Tree::new();
+        fs::write(tree.file(), "content").expect("written");
+        fs::write(aside(&tree), &text[..at]).expect("written");
+        let written = if is_known { written(&aside(&tree)) } else { None };
+        assert_eq!(recovered(&tree, written), Recovered::default());
+        holds(&tree, "content");
+    }
+
+    // Exchanged: with the content, or with what the user had saved by then.
+    for out in ["content", "saved by the user"] {
+        let tree = Tree::new();
+        fs::write(aside(&tree), out).expect("written");
+        assert_eq!(recovered(&tree, written(&tree.file())), Recovered::default());
+        holds(&tree, out);
+    }
+
+    // The exchange was never noted: then only what is surely ours goes.
+    let tree = Tree::new();
+    fs::write(aside(&tree), "saved by the user").expect("written");
+    assert_eq!(recovered(&tree, None).kept, [aside(&tree)]);
+    assert_eq!(fs::read(aside(&tree)).expect("there"), b"saved by the user");
+
+    // Done; then something else was put there.
+    let tree = Tree::new();
+    let at = written(&tree.file());
+    assert_eq!(recovered(&tree, at), Recovered { in_place: at, ..Recovered::default() });
+    fs::write(aside(&tree), "content").expect("written");
+    fs::rename(tree.file(), tree.top().join("moved")).expect("moved");
+    fs::write(tree.file(), "saved by the user").expect("written");
+    assert_eq!(recovered(&tree, at), Recovered::default());
+    holds(&tree, "saved by the user");
 }
