@@ -129,6 +129,38 @@ fn what_git_has_already_is_no_news() {
 }
 
 #[test]
+fn what_comes_back_because_its_removal_is_undone_is_no_news() {
+    let world = World::new();
+    let repo = world.repo("film");
+    let commit_text = |text: &str| {
+        repo.write("text", text);
+        repo.git(&["add", "-A"]).ok();
+        repo.git(&["commit", "-q", "--no-verify", "-m", text]).ok();
+    };
+    repo.write("old.dat", large(1));
+    commit_text("with it");
+    std::fs::remove_file(repo.dir().join("old.dat")).expect("it is ours");
+    commit_text("without it");
+    // The same, as a merge does it.
+    repo.git(&["checkout", "-q", "-b", "side", "HEAD~1"]).ok();
+    repo.git(&["merge", "-q", "--no-ff", "--no-edit", "main"]).ok();
+    for (branch, removal) in [("main", vec!["main"]), ("side", vec!["-m", "1", "side"])] {
+        repo.git(&["checkout", "-q", "-B", "ours", branch]).ok();
+        commit_text("later");
+        repo.git(&[vec!["revert"], removal].concat()).breaks();
+        repo.write("text", "both");
+        repo.write("new.dat", large(2));
+        repo.git(&["add", "."]).ok();
+        let refused = commit(&repo);
+        assert!(refused.contains("new.dat") && !refused.contains("old.dat"), "{refused}");
+        repo.git(&["rm", "-q", "-f", "new.dat"]).ok();
+        repo.git(&["commit", "-q", "-m", "back again"]).ok();
+        repo.holds("old.dat", &large(1));
+        repo.git(&["reset", "-q", "--hard"]).ok();
+    }
+}
+
+#[test]
 fn media_that_was_added_without_the_filter_is_stopped() {
     let world = World::new();
     let repo = world.repo("film");

@@ -29,7 +29,9 @@ use crate::sizes::Bytes;
 /// How far into a file a NUL byte makes it binary, in bytes; as git has it.
 const LOOKED_AT_MAX: u64 = 8000;
 /// What git calls the commits that an unfinished command brings along: what they hold is not new.
-const BROUGHT_ALONG: [&str; 3] = ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"];
+const BROUGHT_ALONG: [&str; 2] = ["MERGE_HEAD", "CHERRY_PICK_HEAD"];
+/// What git calls the commit that is being undone: what its parents hold is not new.
+const UNDONE: &str = "REVERT_HEAD";
 
 /// Stop large files that no pattern tracks
 #[derive(clap::Args)]
@@ -76,13 +78,9 @@ struct Staged {
 /// The files that this commit adds or changes, as far as they have this length.
 fn large_blobs(git: &GitProgram, repository: &Repository, len_min: u64) -> Result<Vec<Staged>, Failure> {
     let mut staged = differing(git, "HEAD")?;
-    for name in BROUGHT_ALONG.iter().filter(|name| repository.git_dir().join(name).is_file()) {
-        // Several heads of a merge stand in one file, one a line.
-        let heads = std::fs::read(repository.git_dir().join(name)).unwrap_or_default();
-        for head in heads.lines() {
-            let new: HashSet<_> = differing(git, &head.to_str_lossy())?.into_iter().collect();
-            staged.retain(|file| new.contains(file));
-        }
+    for commit in brought_along(git, repository)? {
+        let new: HashSet<_> = differing(git, &commit)?.into_iter().collect();
+        staged.retain(|file| new.contains(file));
     }
     if staged.is_empty() {
         return Ok(Vec::new());
@@ -92,6 +90,21 @@ fn large_blobs(git: &GitProgram, repository: &Repository, len_min: u64) -> Resul
     let sizes = answer.lines().map(|line| line.to_str().ok().and_then(|size| size.parse().ok()).unwrap_or(0));
     let files = staged.into_iter().zip(sizes).map(|((path, blob), size)| Staged { path, blob, size });
     Ok(files.filter(|file| file.size >= len_min).collect())
+}
+
+/// The commits whose content an unfinished merge, cherry-pick or revert brings along.
+fn brought_along(git: &GitProgram, repository: &Repository) -> Result<Vec<String>, Failure> {
+    let mut commits = Vec::new();
+    for name in BROUGHT_ALONG {
+        // Several heads of a merge stand in one file, one a line.
+        let heads = std::fs::read(repository.git_dir().join(name)).unwrap_or_default();
+        commits.extend(heads.lines().map(|head| head.to_str_lossy().into_owned()));
+    }
+    if repository.git_dir().join(UNDONE).is_file() {
+        let parents = git.capture(["rev-parse", &format!("{UNDONE}^@")])?;
+        commits.extend(parents.lines().map(|parent| parent.to_str_lossy().into_owned()));
+    }
+    Ok(commits)
 }
 
 /// Paths and blobs of regular files in the index that `commit` does not have so.
