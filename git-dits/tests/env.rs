@@ -177,6 +177,22 @@ fn settings_of_the_repository_are_looked_through() {
 }
 
 #[test]
+fn an_index_is_split_as_long_as_it_says_so() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.git(&["update-index", "--split-index"]).ok();
+    let found = odd(&repo);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("git's index is split"), "{found:?}");
+    let (_, command) = found[0].split_once("run `").expect("a command");
+    let command = command.trim_end_matches('`');
+    world.call("sh").args(["-c", command]).dir(repo.dir()).run().ok();
+    let names = fs::read_dir(repo.dir().join(".git")).expect("there").flatten().map(|entry| entry.file_name());
+    assert!(names.into_iter().any(|name| name.to_string_lossy().starts_with("sharedindex.")), "git leaves its file");
+    assert_eq!(odd(&repo), [""; 0]);
+}
+
+#[test]
 fn no_password_is_shown() {
     let world = World::new();
     let repo = world.repo("film");

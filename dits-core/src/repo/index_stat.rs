@@ -118,14 +118,28 @@ pub fn patch(repo: &Repository, files: &[Restat]) -> Result<usize, NotPatched> {
 
 /// Whether the index of `repo` is one that can be patched, as far as can be told before git writes it anew.
 pub fn is_patchable(repo: &Repository) -> bool {
-    let (Some(top), Some(format)) = (repo.work_tree(), repo.object_format()) else { return false };
-    if repo.config().is_true("core.splitIndex") {
-        return false;
-    }
-    let target = Target { index: repo.index_file(), top, format, full_sizes: FullSizes::HighBit };
+    // Git would write it so at the end of what it does now. There is none yet in a new clone.
+    !repo.config().is_true("core.splitIndex") && matches!(look(repo), Ok(()) | Err(NotPatched::Absent { .. }))
+}
+
+/// Whether the index of `repo` is one that [`patch`] leaves alone, whatever it is to be told.
+pub fn is_refused(repo: &Repository) -> bool {
+    matches!(look(repo), Err(NotPatched::Refused { .. } | NotPatched::UnknownObjectFormat))
+}
+
+/// Whether most entries of the index of `repo` are in another file.
+pub fn is_split(repo: &Repository) -> bool {
+    matches!(look(repo), Err(NotPatched::Refused { source: IndexError::Split, .. }))
+}
+
+/// Reads the index of `repo` to its end.
+fn look(repo: &Repository) -> Result<(), NotPatched> {
+    let index = repo.index_file();
+    let Some(top) = repo.work_tree() else { return Err(NotPatched::Absent { index }) };
+    let format = repo.object_format().ok_or(NotPatched::UnknownObjectFormat)?;
+    let target = Target { index, top, format, full_sizes: FullSizes::HighBit };
     let index = std::fs::canonicalize(&target.index).unwrap_or_else(|_| target.index.clone());
-    // There is none yet in a new clone.
-    matches!(Patched::read(&index, &target, &[]), Ok(_) | Err(NotPatched::Absent { .. }))
+    Patched::read(&index, &target, &[]).map(|_| ())
 }
 
 /// Those of `files` that are still as given, as looked at now.

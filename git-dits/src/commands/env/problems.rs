@@ -12,7 +12,7 @@ use bstr::{BString, ByteSlice};
 use dits_core::repo::Repository;
 use dits_core::repo::config::{self, Committed, UrlDecision, decide_url};
 use dits_core::repo::hooks::{self, Hook, HookFiles};
-use dits_core::repo::{stores, unsynced};
+use dits_core::repo::{index_stat, stores, unsynced};
 use serde::Serialize;
 
 use super::attributes;
@@ -234,9 +234,8 @@ fn check_hooks(
 
 /// An index in two files is left alone when files are hydrated.
 fn check_index(repository: &Repository, problems: &mut Problems) {
-    let names = std::fs::read_dir(repository.git_dir()).into_iter().flatten().flatten();
-    let is_split = names.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("sharedindex."));
-    if is_split || repository.config().is_true("core.splitIndex") {
+    // A file `sharedindex.*` says nothing: git leaves it for two weeks after the index is one file again.
+    if index_stat::is_split(repository) || repository.config().is_true("core.splitIndex") {
         problems.odd(
             "git's index is split, so that git asks the filter about each hydrated file once",
             "run `git config core.splitIndex false && git update-index --no-split-index`",
