@@ -9,7 +9,7 @@
 //! **Format:** `docs/formats/hydration-v1.md`.
 
 use dits_core::hydration_record::Record;
-use dits_core::operations::hydrate_tree::Wanted;
+use dits_core::operations::hydrate_tree::{Batch, Wanted};
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
 use dits_core::repo::config::{Hydrate, Settings};
@@ -24,33 +24,14 @@ use crate::report::Report;
 pub struct Deferred<'r> {
     repo: &'r Repository,
     can_defer: bool,
-    journal: Option<Journal>,
-    wanted: Vec<Wanted>,
-    inline: Vec<Wanted>,
-    missing: Vec<Wanted>,
-    unwanted: Vec<Wanted>,
-}
-
-/// What there is to do, and the journal that says so.
-pub struct Work {
-    /// The journal, if there is one.
-    pub journal: Option<Journal>,
-    /// Pointers that are to get their content.
-    pub wanted: Vec<Wanted>,
-    /// Files that git got the content of.
-    pub inline: Vec<Wanted>,
-    /// Pointers that stay, as the journal says.
-    pub missing: Vec<Wanted>,
-    /// Pointers that stay because nobody wants their content.
-    pub unwanted: Vec<Wanted>,
+    batch: Batch,
 }
 
 impl<'r> Deferred<'r> {
     /// Makes no journal yet.
     pub fn new(repo: &'r Repository, settings: &Settings) -> Deferred<'r> {
         let can_defer = settings.hydrate == Hydrate::Deferred && repo.work_tree().is_some();
-        let (wanted, inline, missing, unwanted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Deferred { repo, can_defer, journal: None, wanted, inline, missing, unwanted }
+        Deferred { repo, can_defer, batch: Batch::default() }
     }
 
     /// Promises that the path gets its content later. Returns false if that cannot be: git is to write it now.
@@ -59,7 +40,7 @@ impl<'r> Deferred<'r> {
             return false;
         }
         // Else nobody could tell git afterwards that its files are as they should be. Looked at once.
-        if self.wanted.is_empty() && !index_stat::is_patchable(self.repo) {
+        if self.batch.wanted.is_empty() && !index_stat::is_patchable(self.repo) {
             self.can_defer = false;
             return false;
         }
@@ -67,7 +48,7 @@ impl<'r> Deferred<'r> {
         match self.note(&[Record::Want { pointer: *pointer, path: path.clone() }]) {
             Ok(()) => {
                 reached(Step::HydrationNoted);
-                self.wanted.push(Wanted { path, pointer: *pointer });
+                self.batch.wanted.push(Wanted { path, pointer: *pointer });
                 true
             }
             Err(error) => {
@@ -81,14 +62,14 @@ impl<'r> Deferred<'r> {
     /// Takes note of a file of which git got the content.
     pub fn note_inline(&mut self, path: &[u8], pointer: &Pointer) {
         if let Ok(path) = RepoPath::new(path) {
-            self.inline.push(Wanted { path, pointer: *pointer });
+            self.batch.inline.push(Wanted { path, pointer: *pointer });
         }
     }
 
     /// Takes note of a file that stays a pointer because nobody wants its content.
     pub fn note_unwanted(&mut self, path: &[u8], pointer: &Pointer) {
         if let Ok(path) = RepoPath::new(path) {
-            self.unwanted.push(Wanted { path, pointer: *pointer });
+            self.batch.unwanted.push(Wanted { path, pointer: *pointer });
         }
     }
 
@@ -98,25 +79,19 @@ impl<'r> Deferred<'r> {
         let want = Record::Want { pointer: *pointer, path: path.clone() };
         // It is told on standard error anyway.
         let _ = self.note(&[want, Record::Fail { path: path.clone(), reason: why.to_owned() }]);
-        self.missing.push(Wanted { path, pointer: *pointer });
+        self.batch.missing.push(Wanted { path, pointer: *pointer });
     }
 
     /// Takes what is left to do.
-    pub fn take(&mut self) -> Work {
-        Work {
-            journal: self.journal.take(),
-            wanted: std::mem::take(&mut self.wanted),
-            inline: std::mem::take(&mut self.inline),
-            missing: std::mem::take(&mut self.missing),
-            unwanted: std::mem::take(&mut self.unwanted),
-        }
+    pub fn take(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
     }
 
     fn note(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        let journal = match self.journal.take() {
+        let journal = match self.batch.journal.take() {
             Some(journal) => journal,
             None => Journal::create(self.repo.git_dir())?,
         };
-        self.journal.insert(journal).note(records)
+        self.batch.journal.insert(journal).note(records)
     }
 }

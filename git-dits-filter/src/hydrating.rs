@@ -9,12 +9,11 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use dits_core::operations::hydrate_tree::{self, Failed, Hydration, Outcome, Wanted};
+use dits_core::operations::hydrate_tree::{self, Batch, Failed, Hydration, Outcome, Wanted};
 use dits_core::repo::Repository;
 use dits_core::repo::index_stat::NotPatched;
 
 use crate::bar::Bar;
-use crate::deferred::Work;
 use crate::interruption::Interruption;
 use crate::report::{Report, shown};
 use crate::smudge::Fetch;
@@ -30,9 +29,14 @@ pub enum Ended {
 }
 
 /// Hydrates what was put off. Media that turns out to be damaged is fetched, once, and tried again.
-pub fn hydrate(repo: &Repository, stores: &Stores<'_>, work: Work, fetch: Fetch<'_>, report: &mut Report<'_>) -> Ended {
-    let Work { journal, wanted, inline, missing, unwanted } = work;
-    if [&wanted, &inline, &missing, &unwanted].iter().all(|files| files.is_empty()) {
+pub fn hydrate(
+    repo: &Repository,
+    stores: &Stores<'_>,
+    batch: Batch,
+    fetch: Fetch<'_>,
+    report: &mut Report<'_>,
+) -> Ended {
+    if batch.is_empty() {
         return Ended::Done;
     }
     let interruption = match Interruption::watch_for() {
@@ -42,7 +46,7 @@ pub fn hydrate(repo: &Repository, stores: &Stores<'_>, work: Work, fetch: Fetch<
             return Ended::Done;
         }
     };
-    let bar = Bar::new(wanted.iter().map(|wanted| wanted.pointer.size).sum());
+    let bar = Bar::new(batch.wanted.iter().map(|wanted| wanted.pointer.size).sum());
     let watch = |count: u64| {
         bar.advance(count);
         match interruption.was_asked() {
@@ -57,7 +61,7 @@ pub fn hydrate(repo: &Repository, stores: &Stores<'_>, work: Work, fetch: Fetch<
             return Ended::Done;
         }
     };
-    let hydration = Hydration { repository: repo, sources, journal, wanted, inline, missing, unwanted };
+    let hydration = Hydration { repository: repo, sources, batch };
     let mut outcome = match hydrate_tree::hydrate_tree(hydration, &watch) {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -74,9 +78,9 @@ pub fn hydrate(repo: &Repository, stores: &Stores<'_>, work: Work, fetch: Fetch<
     }
     drop(bar);
     tell(&outcome, report);
-    match outcome.stopped.is_empty() {
-        true => Ended::Done,
-        false => Ended::Interrupted,
+    match outcome.is_interrupted {
+        false => Ended::Done,
+        true => Ended::Interrupted,
     }
 }
 
@@ -100,6 +104,7 @@ fn merge(first: &mut Outcome, second: Outcome) {
     first.failed.extend(second.failed);
     first.saved.extend(second.saved);
     first.stopped.extend(second.stopped);
+    first.is_interrupted |= second.is_interrupted;
     first.warnings.extend(second.warnings);
 }
 

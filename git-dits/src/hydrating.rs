@@ -136,15 +136,14 @@ pub fn pointers_in_work_tree(repository: &Repository, media: Vec<MediaFile>) -> 
 pub enum Which<'a> {
     /// Those of these files.
     Files(&'a [MediaFile]),
-    /// All that a checkout has promised to hydrate, in this or an earlier command, and has not yet. Where there is
-    /// nothing, finding that out costs one look at a folder.
+    /// All that processes which are at work have promised to hydrate, and have not yet.
     Promised,
 }
 
 /// Puts content from the stores in the place of pointers, and tells git's index: nothing is fetched.
 ///
 /// May run while another process hydrates the same files: each pointer is replaced by one of them, and the other
-/// leaves the file as it is. What a process left that was killed is cleared up. Says on standard error what went
+/// leaves the file as it is. What a process left that was killed is cleared up, and what it had promised stays promised. Says on standard error what went
 /// wrong; [`fail_if_left`] makes a failure of it.
 pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: Which<'_>) -> Result<Outcome, Failure> {
     let wanted = match which {
@@ -180,9 +179,13 @@ pub fn take_over(here: &Here, repository: &Repository, sources: &Sources) -> Res
 
 /// A failure if a file that was to be hydrated was not.
 pub fn fail_if_left(outcome: &Outcome) -> Result<(), Failure> {
-    if !outcome.stopped.is_empty() {
+    if outcome.is_interrupted {
         report::error("interrupted");
-        report::hint(&format!("{} still to be hydrated: `git dits pull` goes on", counted(outcome.stopped.len())));
+        let left = match outcome.stopped.len() {
+            0 => String::new(),
+            count => format!("{} still to be hydrated: ", counted(count)),
+        };
+        report::hint(&format!("{left}`git dits pull` goes on"));
         return Err(Failure::told(INTERRUPTED));
     }
     match outcome.failed.as_slice() {
@@ -201,9 +204,9 @@ fn wanted_of(files: &[MediaFile]) -> Vec<Wanted> {
     files.iter().filter_map(wanted).collect()
 }
 
-/// What the journals of the work tree speak of, as far as its content is here.
+/// What processes which are at work have promised, as far as its content is here.
 fn promised(repository: &Repository, sources: &Sources) -> Result<Vec<Wanted>, Failure> {
-    let entries = hydration_journal::entries(repository.git_dir())
+    let entries = hydration_journal::entries_of_living(repository.git_dir())
         .map_err(|error| Failure::new("cannot read what is to be hydrated").because(&error))?;
     let mut wanted = Vec::new();
     for (path, entry) in entries {

@@ -151,7 +151,7 @@ fn why_a_file_is_a_pointer_is_told() {
 }
 
 #[test]
-fn an_interrupted_hydration_is_told_and_the_next_checkout_goes_on() {
+fn an_interrupted_hydration_is_told_until_somebody_asks_for_it() {
     let world = World::new();
     let repo = world.repo("film");
     repo.write("a.mov", noise(1, 2_000_000));
@@ -163,7 +163,14 @@ fn an_interrupted_hydration_is_told_and_the_next_checkout_goes_on() {
     let status = repo.git(&["dits", "status"]).ok();
     let reason = "a.mov (1.9 MiB): hydrating it was interrupted; its content is in the local store";
     assert!(status.contains(reason), "{status}");
+    repo.write("b.mov", noise(2, 2_000_000));
+    repo.commit("another take");
+    std::fs::remove_file(repo.dir().join("b.mov")).expect("it is ours");
+    // Nobody asks for the first one here.
+    repo.git(&["checkout", "-q", "--", "b.mov"]).ok();
     repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    assert!(repo.git(&["dits", "status"]).ok().contains(reason));
+    repo.git(&["dits", "pull"]).ok();
     repo.holds("a.mov", &noise(1, 2_000_000));
     assert_eq!(repo.git(&["dits", "status"]).ok(), "On branch side");
     assert_eq!(repo.status(), "");

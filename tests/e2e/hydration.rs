@@ -264,6 +264,32 @@ fn an_index_that_somebody_holds_is_told_later() {
 }
 
 #[test]
+fn what_a_killed_checkout_left_is_hydrated_only_where_it_is_asked_for() {
+    let (first, second) = (noise(37, 3 * MIB), noise(38, 3 * MIB));
+    for command in [["dits", "checkout", "a.bin"], ["checkout", "--", "a.bin"], ["dits", "pull", "--include=a.bin"]] {
+        let world = World::new();
+        let repo = emptied(&world, &[("a.bin", &first), ("b.bin", &second)]);
+        repo.git(&["config", "dits.installHooks", "false"]).ok();
+        repo.git(&["dits", "uninstall", "--local"]).ok();
+        repo.call(&["checkout", "-q", "--", "."]).stop_at(Step::HydrationWritten.name()).run();
+        if command[0] == "checkout" {
+            fs::remove_file(repo.dir().join("a.bin")).expect("it is ours");
+        }
+        repo.git(&command).ok();
+        repo.holds("a.bin", &first);
+        assert!(Pointer::parse(&repo.read("b.bin")).is_some(), "nobody asked for b.bin: {command:?}");
+        status_is(&repo, "");
+        let status = repo.git(&["dits", "status"]).ok();
+        assert!(status.contains("b.bin") && status.contains("hydrating it was interrupted"), "{status}");
+        assert!(!status.contains("a.bin"), "{status}");
+        repo.git(&["dits", "pull"]).ok();
+        repo.holds("b.bin", &second);
+        status_is(&repo, "");
+        no_other_names(&repo, &["a.bin", "b.bin"]);
+    }
+}
+
+#[test]
 fn pointers_that_stay_pointers_are_asked_about_by_nobody() {
     let world = World::new();
     let repo = world.repo("film");
@@ -279,6 +305,18 @@ fn pointers_that_stay_pointers_are_asked_about_by_nobody() {
     assert!(Pointer::parse(&other.read("large.bin")).is_some());
     status_is(&other, "");
     assert!(other.git(&["dits", "status"]).ok().contains("large.bin"));
+}
+
+#[test]
+fn a_file_of_which_the_index_cannot_be_told_keeps_its_time() {
+    let world = World::new();
+    let repo = emptied(&world, &[("small.bin", &noise(33, 40_000))]);
+    repo.git(&["update-index", "--split-index"]).ok();
+    repo.git(&["checkout", "-q", "--", "."]).ok();
+    let time_of = |path: &str| repo.dir().join(path).metadata().and_then(|meta| meta.modified()).expect("it is there");
+    let before = time_of(".git/index").duration_since(time_of("small.bin")).unwrap_or_default();
+    assert!(before < std::time::Duration::from_secs(2), "it was dated {before:?} before the index");
+    assert_eq!(repo.status(), "");
 }
 
 #[test]

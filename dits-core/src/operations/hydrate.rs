@@ -89,12 +89,6 @@ pub fn completeness(sources: &Sources, pointer: &Pointer) -> Result<Completeness
     look(sources, pointer)
 }
 
-/// Says as [`completeness`] whether a file can be hydrated, by what was known of the stores when they were last
-/// refreshed. A store that cannot be used has nothing.
-pub(super) fn is_here(sources: &Sources, pointer: &Pointer) -> bool {
-    look(sources, pointer).is_ok_and(|found| found == Completeness::Complete)
-}
-
 /// Writes the content of a file.
 ///
 /// # Errors
@@ -168,13 +162,31 @@ fn share_blocks(
         return Ok(false);
     }
     file.set_len(size).map_err(HydrateError::Write)?;
-    let mut tree = TreeBuilder::default();
-    let each = |value| drop(tree.push(value));
-    match block_runs::hash_file(file, size, threads, watch, each) {
-        Ok(()) => Ok(tree.finish().is_some_and(|tree| tree.oid == manifest.pointer().oid)),
+    match is_content(file, &manifest.pointer(), threads, watch) {
         Err(error @ HydrateError::Stopped) => Err(error),
-        Err(_) => Ok(false),
+        answer => Ok(answer.unwrap_or(false)),
     }
+}
+
+/// Says whether `file`, which has the size, is the content of `pointer`. It is hashed on up to `threads` threads.
+///
+/// # Errors
+///
+/// [`HydrateError::Stopped`], and [`HydrateError::Write`] if the file cannot be read.
+pub(super) fn is_content(
+    file: &File,
+    pointer: &Pointer,
+    threads: usize,
+    watch: Watch<'_>,
+) -> Result<bool, HydrateError> {
+    if pointer.size <= BLOCK_LEN {
+        let mut bytes = vec![0; pointer.size as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(HydrateError::Write)?;
+        return Ok(FileHash::of(&bytes) == pointer.oid);
+    }
+    let mut tree = TreeBuilder::default();
+    block_runs::hash_file(file, pointer.size, threads, watch, |value| drop(tree.push(value)))?;
+    Ok(tree.finish().is_some_and(|tree| tree.oid == pointer.oid))
 }
 
 /// Returns true if a manifest leads to its file. The pieces are not checked one by one but as a whole, by the oid, on

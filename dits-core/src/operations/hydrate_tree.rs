@@ -50,6 +50,13 @@ pub struct Hydration<'a> {
     pub repository: &'a Repository,
     /// Where content comes from.
     pub sources: &'a Sources,
+    /// With which files.
+    pub batch: Batch,
+}
+
+/// Files, by what is to become of them.
+#[derive(Debug, Default)]
+pub struct Batch {
     /// This process's journal, where it has noted `wanted` already.
     pub journal: Option<Journal>,
     /// Pointers to be replaced by their content. Of several for one path the last one counts.
@@ -62,11 +69,17 @@ pub struct Hydration<'a> {
     pub unwanted: Vec<Wanted>,
 }
 
+impl Batch {
+    /// Whether there is no file in it.
+    pub fn is_empty(&self) -> bool {
+        [&self.wanted, &self.inline, &self.missing, &self.unwanted].iter().all(|files| files.is_empty())
+    }
+}
+
 impl<'a> Hydration<'a> {
     /// Hydrating what is wanted, and nothing besides.
     pub fn of(repository: &'a Repository, sources: &'a Sources, wanted: Vec<Wanted>) -> Hydration<'a> {
-        let (inline, missing, unwanted) = (Vec::new(), Vec::new(), Vec::new());
-        Hydration { repository, sources, journal: None, wanted, inline, missing, unwanted }
+        Hydration { repository, sources, batch: Batch { wanted, ..Batch::default() } }
     }
 }
 
@@ -81,8 +94,12 @@ pub struct Outcome {
     pub failed: Vec<Failed>,
     /// Files that are still pointers because of an interruption.
     pub stopped: Vec<Wanted>,
-    /// Files that an earlier process left as pointers, and whose content is not here.
-    pub missing: Vec<Wanted>,
+    /// Files that an earlier process left as pointers, and that nobody has asked for now.
+    pub left: Vec<Wanted>,
+    /// Files that an earlier process had done, and that could not be looked into now.
+    pub unchecked: Vec<RepoPath>,
+    /// Whether an interruption has kept something from being done.
+    pub is_interrupted: bool,
     /// Hydrated files of which git's index could not be told, as they were left: git may call them modified.
     pub untold: Vec<Restat>,
     /// Why it could not be told.
@@ -125,6 +142,7 @@ enum FileError {
 }
 
 /// A file that is as it should be, and of which git's index is to be told.
+#[derive(Debug, Clone)]
 struct Settled {
     path: RepoPath,
     stands: Stands,
@@ -149,46 +167,45 @@ impl Resting {
 
 /// Puts the content of all that is wanted in the place of its pointers, in parallel, and tells git's index.
 ///
-/// What processes left that are gone is taken over: cleared up, and hydrated too where its content is here.
+/// What processes left that are gone is taken over: it is cleared up, git's index is told of what they had done, and what
+/// they had yet to do is noted anew, for whoever asks for it.
 ///
 /// # Errors
 ///
 /// [`TreeError`] if nothing can be done at all. What happened to each file is in the [`Outcome`].
 pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcome, TreeError> {
-    let Hydration { repository, sources, mut journal, wanted, inline, missing, unwanted } = hydration;
+    let Hydration { repository, sources, batch } = hydration;
+    let Batch { mut journal, wanted, inline, missing, unwanted } = batch;
     let top = repository.work_tree().ok_or(TreeError::Bare)?;
     let has_journal = journal.is_some();
-    let mut wanted: BTreeMap<RepoPath, Pointer> =
-        wanted.into_iter().map(|wanted| (wanted.path, wanted.pointer)).collect();
+    let wanted: BTreeMap<RepoPath, Pointer> = wanted.into_iter().map(|wanted| (wanted.path, wanted.pointer)).collect();
     let mut outcome = Outcome::default();
-    let recovery = match wanted.is_empty() && inline.is_empty() && !unwanted.is_empty() {
-        // Who wants no content now does not want that of before.
-        true => Recovery::default(),
-        false => Recovery::run(repository, sources, top, &wanted, &mut outcome),
-    };
-    if journal.is_none() && !(wanted.is_empty() && recovery.wanted.is_empty() && outcome.missing.is_empty()) {
+    let mut recovery = Recovery::run(repository, top, &wanted, watch, &mut outcome);
+    if journal.is_none() && !(wanted.is_empty() && outcome.left.is_empty()) {
         journal = Some(Journal::create(repository.git_dir())?);
     }
     if let Some(journal) = &journal {
-        let own = if has_journal { None } else { Some(&wanted) };
-        note_wanted(journal, own.into_iter().flatten().chain(&recovery.wanted));
-        recovery.note_missing(journal, &outcome.missing);
+        if !has_journal {
+            note_wanted(journal, &wanted);
+        }
+        recovery.note_left(journal, &outcome.left);
     }
-    wanted.extend(recovery.wanted.iter().map(|(path, pointer)| (path.clone(), *pointer)));
+    let resting = inline.into_iter().map(Resting::content).chain(unwanted.iter().map(Resting::pointer));
+    let resting: Vec<Resting> = resting.chain(missing.iter().chain(&outcome.left).map(Resting::pointer)).collect();
     let index_time = index_stat::modified(&repository.index_file()).unwrap_or_default();
+    // Where the index can be told nothing, another date has git ask no less.
+    let is_told = || !(resting.is_empty() || index_stat::is_refused(repository));
     let work = workers::Work {
         top,
         sources,
         journal: journal.as_ref(),
         date: date(index_time),
-        unsure_from: index_time.map(|time| time.seconds),
+        unsure_from: index_time.filter(|_| is_told()).map(|time| time.seconds),
         watch,
     };
-    let resting = inline.into_iter().map(Resting::content).chain(unwanted.iter().map(Resting::pointer));
-    let mut settled = work.run(wanted, resting.collect(), &mut outcome);
-    let left = outcome.failed.iter().map(|failed| &failed.wanted).chain(&outcome.missing).chain(&missing);
-    settled.extend(work.run(BTreeMap::new(), left.map(Resting::pointer).collect(), &mut Outcome::default()));
-    settled.extend(recovery.settled());
+    let mut settled = work.run(wanted, resting, recovery.take_in_place(), &mut outcome);
+    let failed = outcome.failed.iter().map(|failed| Resting::pointer(&failed.wanted)).collect();
+    settled.extend(work.run(BTreeMap::new(), failed, Vec::new(), &mut Outcome::default()));
     tell_index(repository, &settled, &mut outcome);
     let untold = matches!(&outcome.not_patched, Some(error) if !matches!(error, NotPatched::Refused { .. }));
     finish(journal, &settled, untold, !missing.is_empty(), &mut outcome);
@@ -196,9 +213,9 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
     Ok(outcome)
 }
 
-fn note_wanted<'a>(journal: &Journal, wanted: impl Iterator<Item = (&'a RepoPath, &'a Pointer)>) {
+fn note_wanted(journal: &Journal, wanted: &BTreeMap<RepoPath, Pointer>) {
     let want = |(path, pointer): (&RepoPath, &Pointer)| Record::Want { pointer: *pointer, path: path.clone() };
-    let records: Vec<Record> = wanted.map(want).collect();
+    let records: Vec<Record> = wanted.iter().map(want).collect();
     // For who comes after a crash; what they do not find noted they find as a pointer.
     let _ = journal.note(&records);
 }
@@ -243,11 +260,8 @@ fn tell_index(repository: &Repository, settled: &[Settled], outcome: &mut Outcom
 /// Removes the journal if nothing is left to do, else says in it what is done.
 fn finish(journal: Option<Journal>, settled: &[Settled], untold: bool, has_missing: bool, outcome: &mut Outcome) {
     let Some(journal) = journal else { return };
-    let is_done = !untold
-        && !has_missing
-        && outcome.failed.is_empty()
-        && outcome.stopped.is_empty()
-        && outcome.missing.is_empty();
+    let is_done =
+        !untold && !has_missing && outcome.failed.is_empty() && outcome.stopped.is_empty() && outcome.left.is_empty();
     let finished = match is_done {
         true => journal.remove(),
         false => {
@@ -279,3 +293,6 @@ fn reason(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

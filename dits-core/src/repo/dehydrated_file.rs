@@ -236,7 +236,7 @@ mod tests {
             assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
             let noted = entries(&tree.dir.path().join("git")).expect("read");
             let [(noted_at, entry)] = noted.iter().collect::<Vec<_>>()[..] else { panic!("{noted:?}") };
-            assert_eq!(recover(&tree.top(), noted_at, entry).expect("recovered"), Recovered::default());
+            assert_eq!(recover(&tree.top(), noted_at, entry, &|| true).expect("recovered"), Recovered::default());
             assert_eq!(fs::read(&path).expect("there"), b"saved meanwhile");
             assert_eq!(tree.names(), 2);
         }

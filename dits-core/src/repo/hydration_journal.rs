@@ -187,10 +187,27 @@ pub fn take_over(git_dir: &Path) -> Result<(Vec<Left>, Vec<JournalError>), Journ
 ///
 /// [`JournalError`] if the folder cannot be read.
 pub fn entries(git_dir: &Path) -> Result<Entries, JournalError> {
+    entries_of(git_dir, |_| true)
+}
+
+/// What the journals of those processes say that are at work, as far as it can be read.
+///
+/// # Errors
+///
+/// [`JournalError`] if the folder cannot be read.
+pub fn entries_of_living(git_dir: &Path) -> Result<Entries, JournalError> {
+    // Shared, so that two who look do not take each other for the owner.
+    entries_of(git_dir, |journal| matches!(journal.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+fn entries_of(git_dir: &Path, is_meant: impl Fn(&File) -> bool) -> Result<Entries, JournalError> {
     let mut all = Entries::new();
     for path in list(git_dir)? {
         let read = File::open(&path).map_err(|source| JournalError::io(&path, source));
-        let Ok(entries) = read.and_then(|file| read_entries(&file, &path)) else { continue };
+        let read = read.map(|file| is_meant(&file).then_some(file));
+        let Ok(Some(entries)) = read.and_then(|file| file.map(|file| read_entries(&file, &path)).transpose()) else {
+            continue;
+        };
         for (path, entry) in entries {
             let known: &mut Entry = all.entry(path).or_default();
             known.writes.extend(entry.writes);
@@ -315,7 +332,9 @@ mod tests {
         let (left, problems) = take_over(dir.path()).expect("looked for");
         assert!(left.is_empty() && problems.is_empty());
         let all = entries(dir.path()).expect("read");
+        assert_eq!(entries_of_living(dir.path()).expect("read"), all);
         drop(journal);
+        assert!(entries_of_living(dir.path()).expect("read").is_empty());
         let (mut left, _) = take_over(dir.path()).expect("looked for");
         let taken = left.pop().expect("it is left");
         assert_eq!(taken.entries, all);

@@ -39,6 +39,9 @@ use crate::repo_path::RepoPath;
 /// Bytes of a file that are hashed at a time.
 const PIECE_LEN: usize = 128 * 1024;
 
+/// Says whether to go on with what takes long.
+pub type GoOn<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// What stands at a path of the work tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -76,10 +79,10 @@ impl Stands {
     }
 
     /// Reads the file from its start, and says whether this is what it is.
-    fn is_in(&self, file: &File) -> io::Result<bool> {
+    fn is_in(&self, file: &File, go_on: GoOn<'_>) -> io::Result<bool> {
         match self {
-            Stands::Content(pointer) => has_content(file, pointer),
-            Stands::Pointer(pointer) => Ok(Pointer::parse(&read_start(file)?) == Some(*pointer)),
+            Stands::Content(pointer) => has_content(file, pointer, go_on),
+            Stands::Pointer(pointer) => is_pointer(file, pointer),
         }
     }
 }
@@ -116,8 +119,16 @@ pub fn state(top: &Path, path: &BStr) -> io::Result<State> {
 ///
 /// # Errors
 ///
-/// What the system said, other than that there is no such file or that it may not be touched.
-pub fn redate(top: &Path, path: &RepoPath, stands: Stands, date: Date, unsure_from: i64) -> io::Result<Redated> {
+/// What the system said, other than that there is no such file or that it may not be touched;
+/// [`io::ErrorKind::Interrupted`] if it is not to go on. The file then has its own date.
+pub fn redate(
+    top: &Path,
+    path: &RepoPath,
+    stands: Stands,
+    date: Date,
+    unsure_from: i64,
+    go_on: GoOn<'_>,
+) -> io::Result<Redated> {
     let file = match Place::open(top, path.as_bstr()).and_then(|place| open_regular(&place.folder, place.name)) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM) => return Ok(Redated::Left),
@@ -138,17 +149,48 @@ pub fn redate(top: &Path, path: &RepoPath, stands: Stands, date: Date, unsure_fr
     }
     // A file system may know times less exactly than they are given.
     let dated = written_of(&rustix::fs::fstat(&file)?);
-    let is_meant = stands.is_in(&file)?;
+    let is_meant = stands.is_in(&file, go_on);
     let is_untouched = written_of(&rustix::fs::fstat(&file)?) == dated;
     match (is_meant, is_untouched) {
-        (true, true) => Ok(Redated::Done(dated)),
-        (false, true) => {
+        (Ok(true), true) => Ok(Redated::Done(dated)),
+        (is_meant, true) => {
             // Somebody had saved it before: that is to be seen.
             set_date(&file, own_date)?;
-            Ok(Redated::Left)
+            is_meant.map(|_| Redated::Left)
         }
         (_, false) => Ok(Redated::Left),
     }
+}
+
+/// Opens the file at `path` for reading, if it is the one that was `written`.
+///
+/// # Errors
+///
+/// What the system said, other than that there is no such file.
+pub fn open_written(top: &Path, path: &RepoPath, written: &Written) -> io::Result<Option<File>> {
+    match Place::open(top, path.as_bstr()).and_then(|place| open_regular(&place.folder, place.name)) {
+        Ok(file) => Ok(is_still(&file, written)?.then_some(file)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the file is still as it was `written`.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn is_still(file: &File, written: &Written) -> io::Result<bool> {
+    Ok(written_of(&rustix::fs::fstat(file)?) == *written)
+}
+
+/// Reads the file from its start, and says whether it is this pointer.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn is_pointer(file: &File, pointer: &Pointer) -> io::Result<bool> {
+    Ok(Pointer::parse(&read_start(file)?) == Some(*pointer))
 }
 
 /// The folder that holds a path, opened without following a link, and the path's last part.
@@ -227,11 +269,14 @@ fn is_pointer_at(folder: &OwnedFd, name: &BStr, pointer: &Pointer) -> bool {
 }
 
 /// Reads the file from its start, and says whether it is the content of `pointer`.
-fn has_content(mut file: &File, pointer: &Pointer) -> io::Result<bool> {
+fn has_content(mut file: &File, pointer: &Pointer, go_on: GoOn<'_>) -> io::Result<bool> {
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE_LEN.min(pointer.size as usize + 1)];
     let mut left = pointer.size;
     loop {
+        if !go_on() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         match file.read(&mut piece)? {
             0 => return Ok(left == 0 && hasher.finalize().as_bytes() == pointer.oid.as_bytes()),
             len if len as u64 > left => return Ok(false),

@@ -4,42 +4,42 @@
 //!
 //! **May touch:** their journals, and what these name.
 //!
-//! **Must hold:** a journal goes only once what is left of it stands in another one, or is done.
+//! **Must hold:**
+//! - a journal goes only once what is left of it stands in another one, or is done;
+//! - no path gets content that nobody asks for now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
-use super::super::hydrate;
+use super::super::hydrate::Watch;
 use super::{Outcome, Settled, Wanted, reason};
-use crate::hydration_record::{Record, Written};
+use crate::hydration_record::Record;
 use crate::pointer::Pointer;
 use crate::repo::Repository;
 use crate::repo::hydration_journal::{self, Entry, Journal, Left};
-use crate::repo::work_tree_file::{self, Recovered, Stands};
+use crate::repo::work_tree_file::{self, Recovered};
 use crate::repo_path::RepoPath;
-use crate::store::Sources;
 
 /// What was taken over.
 #[derive(Default)]
 pub(super) struct Recovery {
     journals: Vec<Left>,
-    /// Pointers that are still wanted, and whose content is here.
-    pub wanted: BTreeMap<RepoPath, Pointer>,
-    /// Files that are done, as far as the work tree goes.
-    in_place: Vec<(RepoPath, Stands, Written)>,
-    /// Paths that could not be looked at; their journals stay.
-    has_problems: bool,
+    /// Files that are done as far as the work tree goes, if they hold what their journal says.
+    in_place: Vec<Settled>,
+    /// Pointers that are still wanted, and not now.
+    left: BTreeSet<RepoPath>,
     reasons: BTreeMap<RepoPath, String>,
-    is_noted: std::cell::Cell<bool>,
+    is_noted: bool,
 }
 
 impl Recovery {
     /// Takes over every journal that its process left. Paths that are `wanted` anyway are only cleared up.
     pub fn run(
         repository: &Repository,
-        sources: &Sources,
         top: &Path,
         wanted: &BTreeMap<RepoPath, Pointer>,
+        watch: Watch<'_>,
         outcome: &mut Outcome,
     ) -> Recovery {
         let mut recovery = Recovery::default();
@@ -50,18 +50,22 @@ impl Recovery {
             }
             Err(error) => outcome.warnings.push(reason(&error)),
         }
-        if recovery.journals.iter().any(|journal| !journal.entries.is_empty()) {
-            // What was fetched since then is here; a store that cannot be used says so when it is read.
-            let _ = sources.refresh();
-        }
         let entries: Vec<_> =
             recovery.journals.iter_mut().flat_map(|journal| std::mem::take(&mut journal.entries)).collect();
+        let go_on = || watch(0).is_continue();
         for (path, entry) in entries {
-            match work_tree_file::recover(top, &path, &entry) {
-                Ok(found) => recovery.take(sources, path, entry, found, wanted, outcome),
+            let recovered = match go_on() {
+                true => work_tree_file::recover(top, &path, &entry, &go_on),
+                false => Err(io::ErrorKind::Interrupted.into()),
+            };
+            match recovered {
+                Ok(found) => recovery.take(path, entry, found, wanted, outcome),
                 Err(error) => {
-                    outcome.warnings.push(format!("cannot look at {path}: {error}"));
-                    recovery.has_problems = true;
+                    match error.kind() {
+                        io::ErrorKind::Interrupted => outcome.is_interrupted = true,
+                        _ => outcome.warnings.push(format!("cannot look at {path}: {error}")),
+                    }
+                    outcome.unchecked.push(path);
                 }
             }
         }
@@ -70,7 +74,6 @@ impl Recovery {
 
     fn take(
         &mut self,
-        sources: &Sources,
         path: RepoPath,
         entry: Entry,
         found: Recovered,
@@ -81,45 +84,38 @@ impl Recovery {
         for kept in kept {
             outcome.warnings.push(format!("what was saved at {path} meanwhile is kept in {}", kept.display()));
         }
-        let Some(stands) = entry.goal else { return };
-        let pointer = stands.pointer();
-        if let Some(written) = in_place {
-            self.in_place.push((path, stands, written));
-        } else if is_pointer && !wanted.contains_key(&path) && !self.wanted.contains_key(&path) {
-            if hydrate::is_here(sources, &pointer) {
-                self.wanted.insert(path, pointer);
-            } else {
-                let reason = entry.reason.unwrap_or_else(|| "its content is not in the local store".to_owned());
-                self.reasons.insert(path.clone(), reason);
-                outcome.missing.push(Wanted { path, pointer });
-            }
+        if let (Some(stands), Some(written)) = (entry.goal, in_place) {
+            self.in_place.push(Settled { path, stands, written });
+        } else if let Some(pointer) = entry.wanted().filter(|_| is_pointer && !wanted.contains_key(&path))
+            && self.left.insert(path.clone())
+        {
+            self.reasons.extend(entry.reason.map(|reason| (path.clone(), reason)));
+            outcome.left.push(Wanted { path, pointer });
         }
     }
 
-    /// Notes what is left to do and cannot be done now.
-    pub fn note_missing(&self, journal: &Journal, missing: &[Wanted]) {
+    /// Notes what is left to do and is not done now.
+    pub fn note_left(&mut self, journal: &Journal, left: &[Wanted]) {
         let mut records = Vec::new();
-        for Wanted { path, pointer } in missing {
+        for Wanted { path, pointer } in left {
             records.push(Record::Want { pointer: *pointer, path: path.clone() });
             let reason = self.reasons.get(path).cloned();
             records.extend(reason.map(|reason| Record::Fail { path: path.clone(), reason }));
         }
-        self.is_noted.set(journal.note(&records).is_ok());
+        self.is_noted = journal.note(&records).is_ok();
     }
 
-    /// The files that are done, and of which git's index is to be told.
-    pub fn settled(&self) -> impl Iterator<Item = Settled> {
-        self.in_place.iter().map(|(path, stands, written)| Settled {
-            path: path.clone(),
-            stands: *stands,
-            written: *written,
-        })
+    /// The files that are done if they hold what their journal says, which is yet to be looked at.
+    pub fn take_in_place(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.in_place)
     }
 
     /// Removes the journals that were taken over, unless something of them is left and stands nowhere else: if git's
     /// index was not told, which files are done.
     pub fn finish(self, untold: bool, outcome: &mut Outcome) {
-        if untold || self.has_problems || !(self.is_noted.get() || outcome.missing.is_empty()) {
+        let is_noted = self.is_noted || outcome.left.is_empty();
+        // Each of these has something left in some journal.
+        if untold || !is_noted || !outcome.unchecked.is_empty() {
             return;
         }
         for journal in self.journals {

@@ -41,6 +41,19 @@ pub(super) struct Work<'a> {
 enum Task {
     Hydrate(Wanted),
     Redate(Resting),
+    /// Looking whether a file is what a process that is gone says that it has written.
+    Check(Settled),
+}
+
+impl Task {
+    /// Whether it is long enough for all threads.
+    fn is_long(&self) -> bool {
+        match self {
+            Task::Hydrate(wanted) => wanted.pointer.size >= TOGETHER_LEN_MIN,
+            Task::Check(settled) => settled.stands.size() >= TOGETHER_LEN_MIN,
+            Task::Redate(_) => false,
+        }
+    }
 }
 
 /// What the threads found.
@@ -51,18 +64,19 @@ struct Findings {
 }
 
 impl Work<'_> {
-    /// Hydrates all of `wanted`, and dates the `resting` files. Returns the files that git's index is to be told of.
+    /// Hydrates all of `wanted`, dates the `resting` files, and looks into those `in_place`. Returns the files that git's
+    /// index is to be told of.
     pub fn run(
         &self,
         wanted: BTreeMap<RepoPath, Pointer>,
         resting: Vec<Resting>,
+        in_place: Vec<Settled>,
         outcome: &mut Outcome,
     ) -> Vec<Settled> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let wanted = wanted.into_iter().map(|(path, pointer)| Wanted { path, pointer });
-        let (long, short): (Vec<_>, Vec<_>) = wanted.partition(|wanted| wanted.pointer.size >= TOGETHER_LEN_MIN);
-        let mut tasks: Vec<Task> = resting.into_iter().map(Task::Redate).collect();
-        tasks.extend(short.into_iter().map(Task::Hydrate));
+        let tasks = resting.into_iter().map(Task::Redate).chain(in_place.into_iter().map(Task::Check));
+        let wanted = wanted.into_iter().map(|(path, pointer)| Task::Hydrate(Wanted { path, pointer }));
+        let (long, tasks): (Vec<_>, Vec<_>) = tasks.chain(wanted).partition(Task::is_long);
         let findings = Mutex::new(Findings::default());
         let next = AtomicUsize::new(0);
         let work = || {
@@ -74,23 +88,27 @@ impl Work<'_> {
             (1..threads.min(tasks.len())).for_each(|_| drop(scope.spawn(work)));
             work();
         });
-        long.into_iter().for_each(|wanted| self.perform(&Task::Hydrate(wanted), threads, &findings));
+        long.iter().for_each(|task| self.perform(task, threads, &findings));
         let Findings { settled, outcome: found } = findings.into_inner().unwrap_or_else(|broken| broken.into_inner());
         outcome.hydrated.extend(found.hydrated);
         outcome.saved.extend(found.saved);
         outcome.failed.extend(found.failed);
         outcome.stopped.extend(found.stopped);
+        outcome.unchecked.extend(found.unchecked);
+        outcome.is_interrupted |= found.is_interrupted;
+        outcome.warnings.extend(found.warnings);
         settled
     }
 
     fn perform(&self, task: &Task, threads: usize, findings: &Mutex<Findings>) {
         let is_stopped = (self.watch)(0) == ControlFlow::Break(());
         let result = match task {
-            Task::Hydrate(_) if is_stopped => Err(HydrateError::Stopped.into()),
+            Task::Hydrate(_) | Task::Check(_) if is_stopped => Err(HydrateError::Stopped.into()),
             Task::Hydrate(wanted) => self.hydrate(wanted, threads),
             // Git asks about it, that is all.
             Task::Redate(_) if is_stopped => Ok(Swapped::Left),
             Task::Redate(resting) => self.redate(resting),
+            Task::Check(settled) => self.check(settled, threads),
         };
         let mut findings = findings.lock().unwrap_or_else(|broken| broken.into_inner());
         let Findings { settled, outcome } = &mut *findings;
@@ -100,7 +118,16 @@ impl Work<'_> {
                 let done = Record::Done { path: wanted.path.clone() };
                 self.journal.iter().for_each(|journal| drop(journal.note(std::slice::from_ref(&done))));
             }
-            (Task::Redate(_), Ok(Swapped::Left)) => {}
+            // Git looks at it by itself.
+            (Task::Redate(_) | Task::Check(_), Ok(Swapped::Left)) => {}
+            (Task::Check(file), Ok(_)) => settled.push(file.clone()),
+            (Task::Check(file), Err(error)) => {
+                match error {
+                    FileError::Hydrate(HydrateError::Stopped) => outcome.is_interrupted = true,
+                    error => outcome.warnings.push(format!("cannot look at {}: {}", file.path, reason(&error))),
+                }
+                outcome.unchecked.push(file.path.clone());
+            }
             (Task::Hydrate(wanted), Ok(Swapped::Done(written))) => {
                 outcome.hydrated.push(wanted.clone());
                 let (path, stands) = (wanted.path.clone(), Stands::Content(wanted.pointer));
@@ -112,6 +139,7 @@ impl Work<'_> {
             (Task::Hydrate(wanted), Ok(Swapped::Saved)) => outcome.saved.push(wanted.path.clone()),
             (Task::Hydrate(wanted), Err(FileError::Hydrate(HydrateError::Stopped))) => {
                 outcome.stopped.push(wanted.clone());
+                outcome.is_interrupted = true;
             }
             (Task::Hydrate(wanted), Err(error)) => outcome.failed.push(Failed {
                 wanted: wanted.clone(),
@@ -146,9 +174,25 @@ impl Work<'_> {
     fn redate(&self, resting: &Resting) -> Result<Swapped, FileError> {
         let Some(unsure_from) = self.unsure_from else { return Ok(Swapped::Left) };
         let Resting { path, stands } = resting;
-        Ok(match work_tree_file::redate(self.top, path, *stands, self.date, unsure_from)? {
+        let go_on = || (self.watch)(0).is_continue();
+        Ok(match work_tree_file::redate(self.top, path, *stands, self.date, unsure_from, &go_on)? {
             Redated::Done(written) => Swapped::Done(written),
             Redated::NotNeeded | Redated::Left => Swapped::Left,
         })
+    }
+
+    /// A power loss may have left a file of that date without its bytes.
+    fn check(&self, Settled { path, stands, written }: &Settled, threads: usize) -> Result<Swapped, FileError> {
+        let Some(file) = work_tree_file::open_written(self.top, path, written)? else { return Ok(Swapped::Left) };
+        // No progress: these bytes are not among those to be written.
+        let watch = |_| (self.watch)(0);
+        let is_whole = match stands {
+            Stands::Content(pointer) => hydrate::is_content(&file, pointer, threads, &watch)?,
+            Stands::Pointer(pointer) => work_tree_file::is_pointer(&file, pointer)?,
+        };
+        match is_whole && work_tree_file::is_still(&file, written)? {
+            true => Ok(Swapped::Done(*written)),
+            false => Ok(Swapped::Left),
+        }
     }
 }

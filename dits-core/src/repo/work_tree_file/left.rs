@@ -16,7 +16,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::super::hydration_journal::Entry;
-use super::{Place, Stands, bytes_to_path, has_content, open_regular, read_at, written_of};
+use super::{GoOn, Place, Stands, bytes_to_path, has_content, open_regular, read_at, written_of};
 use crate::hydration_record::{TemporaryName, Written};
 use crate::repo_path::RepoPath;
 
@@ -25,7 +25,7 @@ use crate::repo_path::RepoPath;
 pub struct Recovered {
     /// It holds the pointer still, whose content is wanted.
     pub is_pointer: bool,
-    /// It holds what was to stand there, as it was written.
+    /// It holds the file that was to stand there, as it was written; nobody has looked into it.
     pub in_place: Option<Written>,
     /// What was saved, and could not be put back where it belongs.
     pub kept: Vec<PathBuf>,
@@ -35,8 +35,8 @@ pub struct Recovered {
 ///
 /// # Errors
 ///
-/// What the system said, other than that there is nothing.
-pub fn recover(top: &Path, path: &RepoPath, entry: &Entry) -> io::Result<Recovered> {
+/// What the system said, other than that there is nothing; [`io::ErrorKind::Interrupted`] if it is not to go on.
+pub fn recover(top: &Path, path: &RepoPath, entry: &Entry, go_on: GoOn<'_>) -> io::Result<Recovered> {
     let place = match Place::open(top, path.as_bstr()) {
         Ok(place) => place,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Recovered::default()),
@@ -44,24 +44,27 @@ pub fn recover(top: &Path, path: &RepoPath, entry: &Entry) -> io::Result<Recover
     };
     let mut recovered = Recovered::default();
     for (temporary, written) in &entry.writes {
-        if !clear(&place, temporary, written.as_ref(), entry)? {
+        if !clear(&place, temporary, written.as_ref(), entry, go_on)? {
             recovered.kept.push(top.join(bytes_to_path(path.as_bstr())).with_file_name(temporary.as_str()));
         }
     }
     recovered.is_pointer = entry.wanted().is_some_and(|pointer| place.holds(&pointer));
-    let written = entry.writes.iter().filter_map(|(_, written)| *written);
-    let found = place.stat(place.name).ok().and_then(|stat| written.into_iter().find(|w| is_at(&stat, w)));
-    if let (Some(stands), Some(written)) = (entry.goal, found) {
-        // A power loss may have left a file of that date without its bytes.
-        let file = open_regular(&place.folder, place.name)?;
-        let is_whole = stands.is_in(&file)? && is_at(&rustix::fs::fstat(&file)?, &written);
-        recovered.in_place = is_whole.then_some(written);
+    if let Some(stands) = entry.goal {
+        let written = entry.writes.iter().filter_map(|(_, written)| *written);
+        let stat = place.stat(place.name).ok().filter(|stat| stat.st_size as u64 == stands.size());
+        recovered.in_place = stat.and_then(|stat| written.into_iter().find(|written| is_at(&stat, written)));
     }
     Ok(recovered)
 }
 
 /// Removes what is ours under the temporary name; returns false if it is what the user saved.
-fn clear(place: &Place<'_>, temporary: &TemporaryName, written: Option<&Written>, entry: &Entry) -> io::Result<bool> {
+fn clear(
+    place: &Place<'_>,
+    temporary: &TemporaryName,
+    written: Option<&Written>,
+    entry: &Entry,
+    go_on: GoOn<'_>,
+) -> io::Result<bool> {
     let name = temporary.as_str();
     let stat = match place.stat(name.into()) {
         Ok(stat) => stat,
@@ -93,7 +96,7 @@ fn clear(place: &Place<'_>, temporary: &TemporaryName, written: Option<&Written>
     // Something else has the path by now. What gave way to the pointer can be had again: that was made sure of before.
     match entry.goal {
         Some(Stands::Pointer(pointer)) if is_file && stat.st_size as u64 == pointer.size => {
-            let is_content = has_content(&open_regular(&place.folder, name.into())?, &pointer)?;
+            let is_content = has_content(&open_regular(&place.folder, name.into())?, &pointer, go_on)?;
             if is_content {
                 place.unlink(name)?;
             }

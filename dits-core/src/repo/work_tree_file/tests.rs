@@ -168,7 +168,7 @@ fn what_the_user_saved_is_kept_where_it_cannot_be_put_back() {
     assert_eq!(fs::read(kept).expect("there"), b"saved by the user");
     assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
     // Whoever takes over the journal puts it back.
-    let recovered = recover(&tree.top(), &path(), &tree.entry()).expect("recovered");
+    let recovered = recover(&tree.top(), &path(), &tree.entry(), &|| true).expect("recovered");
     assert_eq!(recovered, Recovered::default());
     assert_eq!(fs::read(&file).expect("there"), b"saved by the user");
     assert_eq!(tree.names(), 1);
@@ -194,8 +194,11 @@ fn no_link_is_followed() {
     symlink(outside.path(), tree.top().join("a")).expect("linked");
     assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Absent);
     assert_eq!(tree.swap(write).expect("tried"), Swapped::Left);
-    assert_eq!(redate(&tree.top(), &path(), Stands::Content(pointer()), DATE, 0).expect("tried"), Redated::Left);
-    assert_eq!(recover(&tree.top(), &path(), &Entry::default()).expect("tried"), Recovered::default());
+    assert_eq!(
+        redate(&tree.top(), &path(), Stands::Content(pointer()), DATE, 0, &|| true).expect("tried"),
+        Redated::Left
+    );
+    assert_eq!(recover(&tree.top(), &path(), &Entry::default(), &|| true).expect("tried"), Recovered::default());
     assert_eq!(fs::read(outside.path().join("b.bin")).expect("there"), pointer().to_string().as_bytes());
 }
 
@@ -203,7 +206,8 @@ fn no_link_is_followed() {
 fn a_file_gets_its_date_only_with_the_content_behind_it() {
     let tree = Tree::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later").as_secs() as i64;
-    let redated_as = |stands, unsure_from| redate(&tree.top(), &path(), stands, DATE, unsure_from).expect("tried");
+    let redated_as =
+        |stands, unsure_from| redate(&tree.top(), &path(), stands, DATE, unsure_from, &|| true).expect("tried");
     let redated = |unsure_from| redated_as(Stands::Content(pointer()), unsure_from);
     let modified = || tree.file().metadata().expect("there").modified().expect("known");
     assert_eq!(redated(0), Redated::Left, "a pointer is not the content");
@@ -220,6 +224,11 @@ fn a_file_gets_its_date_only_with_the_content_behind_it() {
     let Redated::Done(written) = redated(0) else { panic!("it is the content") };
     assert_eq!(written.date, DATE);
     assert_eq!(modified(), UNIX_EPOCH + Duration::new(DATE.secs as u64, DATE.nanos));
+    fs::write(tree.file(), b"content").expect("written");
+    let own = modified();
+    let stopped = redate(&tree.top(), &path(), Stands::Content(pointer()), DATE, 0, &|| false);
+    assert_eq!(stopped.expect_err("stopped").kind(), io::ErrorKind::Interrupted);
+    assert_eq!(modified(), own, "nobody knows what is in it");
 }
 
 #[test]
@@ -234,7 +243,7 @@ fn what_a_dead_process_left_is_cleared_up() {
     let recovered = |tree: &Tree, written| {
         let goal = Some(Stands::Content(pointer()));
         let entry = Entry { goal, writes: vec![(temporary.clone(), written)], reason: None };
-        recover(&tree.top(), &path(), &entry).expect("recovered")
+        recover(&tree.top(), &path(), &entry, &|| true).expect("recovered")
     };
 
     // Named, not yet complete.
@@ -259,8 +268,8 @@ fn what_a_dead_process_left_is_cleared_up() {
     assert_eq!(recovered(&tree, written), Recovered { in_place: written, ..Recovered::default() });
     assert_eq!(tree.names(), 1);
 
-    // The same date and inode, but not the bytes.
-    fs::write(tree.file(), "CONTENT").expect("written");
+    // The same date and inode, but not the length.
+    fs::write(tree.file(), "longer content").expect("written");
     let written = written_at(&tree.file());
     assert_eq!(recovered(&tree, written), Recovered::default());
 
@@ -282,7 +291,7 @@ fn content_that_gave_way_to_its_pointer_goes_back_unless_the_path_has_something_
     let recovered = |tree: &Tree, written| {
         let goal = Some(Stands::Pointer(pointer()));
         let entry = Entry { goal, writes: vec![(temporary.clone(), written)], reason: None };
-        recover(&tree.top(), &path(), &entry).expect("recovered")
+        recover(&tree.top(), &path(), &entry, &|| true).expect("recovered")
     };
     let holds = |tree: &Tree, content: &str| {
         assert_eq!(fs::read_to_string(tree.file()).expect("there"), content);

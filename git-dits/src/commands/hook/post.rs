@@ -2,7 +2,7 @@
 //!
 //! **For:** other hooks, and what runs inside git before it ends: they see content, not pointers.
 //!
-//! **May touch:** files of the work tree that a journal of hydration names; git's index for them; the hook that was
+//! **May touch:** files of the work tree that a living process's journal of hydration names; git's index for them; the hook that was
 //! there before ours.
 //!
 //! **Must hold:**
@@ -44,7 +44,7 @@ fn hydrate(here: &Here, repository: &Repository) -> Result<(), Failure> {
     let is_rebase = ["rebase-merge", "rebase-apply"].iter().any(|name| repository.git_dir().join(name).exists());
     // Who leaves pointers now does not want the content of those from before either.
     let skips = repository.env().is_true("GIT_DITS_SKIP_SMUDGE");
-    let is_nothing = || Ok::<_, Failure>(hydration_journal::entries(repository.git_dir())?.is_empty());
+    let is_nothing = || Ok::<_, Failure>(hydration_journal::entries_of_living(repository.git_dir())?.is_empty());
     if repository.work_tree().is_none() || is_rebase || skips || is_nothing()? {
         return Ok(());
     }
