@@ -25,6 +25,19 @@ pub enum ObjectFormat {
 }
 
 impl ObjectFormat {
+    /// What git calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ObjectFormat::Sha1 => "sha1",
+            ObjectFormat::Sha256 => "sha256",
+        }
+    }
+
+    /// Reads what git calls it.
+    pub fn parse(name: &str) -> Option<ObjectFormat> {
+        [ObjectFormat::Sha1, ObjectFormat::Sha256].into_iter().find(|format| format.name() == name)
+    }
+
     /// Length of an object's name, and of an index's checksum, in bytes.
     pub const fn name_len(self) -> usize {
         match self {

@@ -221,9 +221,7 @@ impl Repository {
     pub fn object_format(&self) -> Option<ObjectFormat> {
         match self.config.value("extensions.objectFormat") {
             None => Some(ObjectFormat::Sha1),
-            Some(name) if name == "sha1" => Some(ObjectFormat::Sha1),
-            Some(name) if name == "sha256" => Some(ObjectFormat::Sha256),
-            Some(_) => None,
+            Some(name) => ObjectFormat::parse(&name.to_str_lossy()),
         }
     }
 

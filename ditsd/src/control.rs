@@ -17,6 +17,7 @@ mod refusal;
 
 use std::sync::Arc;
 
+use dits_core::git_index::ObjectFormat;
 use dits_core::remote::proto::{self, control_server};
 use dits_core::repo_path::RepoName;
 use dits_core::steps::{self, Step};
@@ -122,7 +123,7 @@ impl Control {
         let direction = data::direction_of(&request)?;
         let name = media::name(&request.repo)?;
         let repo = self.blocking(move |shared| match direction {
-            Direction::Upload => shared.ensure_repo(&name),
+            Direction::Upload => shared.ensure_repo(&name, ObjectFormat::Sha1),
             Direction::Download => shared.repo(&name),
         });
         Ok(Grant { domain: repo.await?.domain(), direction })
@@ -156,10 +157,10 @@ impl Shared {
     ///
     /// The row comes first: a crash before the bare repository is there leaves a name
     /// without refs, and the next push goes on from that.
-    fn ensure_repo(&self, name: &RepoName) -> Result<RepoRow, CallError> {
+    fn ensure_repo(&self, name: &RepoName, object_format: ObjectFormat) -> Result<RepoRow, CallError> {
         let repo = self.db.ensure_repo(name, RepoId(rand::random()), now())?;
         steps::reached(Step::RepoRegistered);
-        self.git.ensure(name)?;
+        self.git.ensure(name, object_format)?;
         Ok(repo)
     }
 }

@@ -22,7 +22,7 @@ async fn name_everywhere(client: &mut ControlClient<Channel>, name: &str) -> Vec
     let data =
         |direction| tokio_stream::iter([proto::DataRequest { part: Some(data_request::Part::Open(open(direction))) }]);
     let git = |service| {
-        let start = proto::GitStart { repo: name.to_owned(), service, protocol: String::new() };
+        let start = proto::GitStart { repo: name.to_owned(), service, protocol: String::new(), ..Default::default() };
         tokio_stream::iter([proto::GitRequest { part: Some(git_request::Part::Start(start)) }])
     };
     let hello = proto::HelloRequest { versions: vec![1], client: String::new(), repo: repo.clone() };
@@ -143,13 +143,15 @@ async fn kinds_directions_and_services_that_are_none_are_refused() {
     for number in [0, 4, -1, i32::MAX] {
         let open = proto::OpenDataRequest { repo: "film".into(), direction: number };
         assert_eq!(code(client.control.open_data(open).await), Code::InvalidArgument, "direction {number}");
-        let start = proto::GitStart { repo: "film".into(), service: number, protocol: String::new() };
+        let start =
+            proto::GitStart { repo: "film".into(), service: number, protocol: String::new(), ..Default::default() };
         let first = proto::GitRequest { part: Some(git_request::Part::Start(start)) };
         let started = client.control.git(tokio_stream::iter([first])).await;
         assert_eq!(code(started), Code::InvalidArgument, "service {number}");
     }
     for protocol in ["version=2\nx", "a b", "version=2\0", &"v".repeat(257)] {
-        let start = proto::GitStart { repo: "film".into(), service: 1, protocol: protocol.to_owned() };
+        let start =
+            proto::GitStart { repo: "film".into(), service: 1, protocol: protocol.to_owned(), ..Default::default() };
         let first = proto::GitRequest { part: Some(git_request::Part::Start(start)) };
         assert_eq!(code(client.control.git(tokio_stream::iter([first])).await), Code::InvalidArgument, "{protocol:?}");
     }

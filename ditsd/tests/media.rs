@@ -339,7 +339,7 @@ fn a_server_killed_when_presence_was_recorded_goes_on_with_nothing_lost() {
 async fn start_receive_pack(
     mut control: proto::control_client::ControlClient<tonic::transport::Channel>,
 ) -> Result<(), tonic::Status> {
-    let start = proto::GitStart { repo: "film".into(), service: 2, protocol: String::new() };
+    let start = proto::GitStart { repo: "film".into(), service: 2, protocol: String::new(), ..Default::default() };
     let first = proto::GitRequest { part: Some(proto::git_request::Part::Start(start)) };
     control.git(tokio_stream::iter([first])).await?.into_inner().message().await.map(|_| ())
 }

@@ -37,7 +37,7 @@ async fn hostile_repository_names_are_refused() {
     let long = "a".repeat(256);
     for name in ["../etc", "/etc/passwd", "a/../../b", "a\0b", "", ".hidden", "-upload", "x.git/y", &long] {
         assert_eq!(server.hello(name).await.unwrap_err().code(), Code::InvalidArgument, "{name:?}");
-        let start = proto::GitStart { repo: name.into(), service: 2, protocol: String::new() };
+        let start = proto::GitStart { repo: name.into(), service: 2, protocol: String::new(), ..Default::default() };
         let first = proto::GitRequest { part: Some(proto::git_request::Part::Start(start)) };
         let refused = server.client().await.git(tokio_stream::iter([first])).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{name:?}");
@@ -175,7 +175,7 @@ fn a_clients_death_ends_its_git_child() {
     let children = || git_children(hosted.root().as_path());
     hosted.runtime.block_on(async {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
-        let start = proto::GitStart { repo: "film".into(), service: 2, protocol: String::new() };
+        let start = proto::GitStart { repo: "film".into(), service: 2, protocol: String::new(), ..Default::default() };
         let first = proto::GitRequest { part: Some(proto::git_request::Part::Start(start)) };
         sender.send(first).await.unwrap();
         let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);

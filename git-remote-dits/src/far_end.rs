@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::OnceLock;
 
+use dits_core::git_index::ObjectFormat;
 use dits_core::hash::FileHash;
 use dits_core::remote::Remote;
 use dits_core::remote::local::{self, LocalRemote};
@@ -126,7 +127,8 @@ impl Link {
                     Service::ReceivePack => GitService::ReceivePack,
                     Service::UploadArchive => GitService::UploadArchive,
                 };
-                let (input, output, ending) = server.git(named, service.protocol())?.split();
+                let format = object_format(service, here)?;
+                let (input, output, ending) = server.git(named, service.protocol(), format)?.split();
                 let ending = Ending::Server(ending, host.clone());
                 Ok(FarEnd { to: Box::new(input), from: Box::new(output), ending })
             }
@@ -137,6 +139,18 @@ impl Link {
     /// Whether the far end says which media it found missing.
     pub fn names_missing_media(&self) -> bool {
         matches!(self, Link::Server { .. })
+    }
+}
+
+/// What the objects of a repository that a push makes are to be named by: as those that are pushed.
+pub fn object_format(service: Service, here: &Here) -> Result<ObjectFormat, Failure> {
+    match service {
+        Service::ReceivePack => here
+            .repository()?
+            .object_format()
+            .ok_or_else(|| Failure::new("what this repository names its objects by is not known")),
+        // Nothing is made; a clone has no repository yet.
+        Service::UploadPack | Service::UploadArchive => Ok(ObjectFormat::Sha1),
     }
 }
 

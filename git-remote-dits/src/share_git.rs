@@ -15,7 +15,7 @@ use std::path::Path;
 use dits_core::remote::local;
 use dits_core::repo::git_program::GitProgram;
 
-use crate::far_end::Service;
+use crate::far_end::{Service, object_format};
 use crate::here::Here;
 use dits_core::failure::Failure;
 
@@ -66,7 +66,7 @@ pub fn open(path: &Path, service: Service, here: &Here) -> Result<GitProgram, Fa
     let is_push = service == Service::ReceivePack;
     let is_of_another = local::is_of_another(path);
     if is_push && !(is_of_another && local::is_repository(path)) {
-        local::create(path, &git).map_err(|error| with_hint(error, path))?;
+        local::create(path, &git, object_format(service, here)?).map_err(|error| with_hint(error, path))?;
     } else if !local::is_repository(path) {
         return Err(local::ShareError::NotFound { path: path.to_owned() }.into());
     }
@@ -124,13 +124,14 @@ fn hook_of(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dits_core::git_index::ObjectFormat;
     use dits_core::repo::environment::Environment;
 
     #[test]
     fn a_config_that_could_run_a_command_is_not_used() {
         let dir = tempfile::tempdir().expect("a folder");
         let git = GitProgram::find(&Environment::new(std::env::vars_os())).expect("git is installed");
-        local::create(dir.path(), &git).expect("made");
+        local::create(dir.path(), &git, ObjectFormat::Sha1).expect("made");
         let git = git.for_other(dir.path());
         assert!(check_config(dir.path(), &git).is_ok(), "as git makes it");
         for key in ["core.fsmonitor", "hook.x.command", "remote.a.uploadpack", "include.path", "core.worktree"] {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use dits_core::codec::Codec;
+use dits_core::git_index::ObjectFormat;
 use dits_core::hash::{ChunkHash, FileHash, ManifestHash};
 use dits_core::item::{ItemId, ItemKind};
 use dits_core::manifest::span::ChunkEntry;
@@ -168,12 +169,12 @@ fn a_client_without_the_gate_meets_the_check_of_the_server() {
     let refs = || world.call("git").args(["for-each-ref"]).dir(&server.bare("film")).run().ok();
     for name in ["refs/heads/main", "refs/heads/../../../../owned", "refs/heads/a.lock", "HEAD/..", "refs/heads/\u{1}"]
     {
-        let tunnel = remote.git(GitService::ReceivePack, "").expect("a push makes the repository");
+        let tunnel = remote.git(GitService::ReceivePack, "", ObjectFormat::Sha1).expect("a push makes the repository");
         let (_, said) = push_plainly(tunnel, &host(&server), &command(name), &pack.stdout).expect("the server lives");
         assert!(!said.contains("ok refs/"), "{name:?}: {said}");
         assert_eq!(refs(), "", "{name:?} made a ref: {said}");
     }
-    let tunnel = remote.git(GitService::ReceivePack, "").expect("the repository is there");
+    let tunnel = remote.git(GitService::ReceivePack, "", ObjectFormat::Sha1).expect("the repository is there");
     let (_, said) =
         push_plainly(tunnel, &host(&server), &command("refs/heads/main"), b"PACK and nothing more").expect("it lives");
     assert!(!said.contains("ok refs/") && refs().is_empty(), "{said}");

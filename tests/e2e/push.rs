@@ -1,8 +1,8 @@
 //! `git push dits://…`.
 
-use dits_tests::World;
 use dits_tests::media::{MIB, noise, overwritten};
 use dits_tests::repo::bytes_below;
+use dits_tests::{Repo, World};
 
 #[test]
 fn a_push_brings_media_and_history_to_the_server() {
@@ -18,6 +18,37 @@ fn a_push_brings_media_and_history_to_the_server() {
     assert_eq!(there, head);
     let stored = bytes_below(&server.root().join("store"));
     assert!(stored >= content.len() as u64, "the server stored {stored} bytes");
+}
+
+#[test]
+fn a_repository_of_sha_256_makes_the_remote_one_by_its_first_push() {
+    let world = World::new();
+    let server = world.serve();
+    let share = format!("dits::{}", world.path("nas/film.git").display());
+    world.git(&["init", "-q", "--object-format=sha256", "film"]).ok();
+    let repo = Repo::at(&world, world.path("film"));
+    repo.git(&["dits", "track", "*.bin"]).ok();
+    let content = noise(7, 3 * MIB);
+    repo.write("a.bin", &content);
+    let head = repo.commit("a take");
+    assert_eq!(head.len(), 64);
+    for (name, url) in [("from-server", server.url("group/film")), ("from-share", share)] {
+        repo.git(&["push", "-q", &url, "HEAD:main"]).ok();
+        let other = world.clone_of(&url, name);
+        other.holds("a.bin", &content);
+        assert_eq!(other.git(&["rev-parse", "--show-object-format", "HEAD"]).ok(), format!("sha256\n{head}"));
+        assert_eq!(other.status(), "");
+        other.write("a.bin", &content[MIB..]);
+        let later = other.commit("cut");
+        other.git(&["push", "-q"]).ok();
+        repo.git(&["fetch", "-q", &url, "main"]).ok();
+        assert_eq!(repo.git(&["rev-parse", "FETCH_HEAD"]).ok(), later);
+    }
+    // What is there already keeps its format, and git says so.
+    let plain = world.repo("plain");
+    plain.write("a.bin", &content);
+    plain.commit("a take");
+    assert!(plain.git(&["push", "-q", &server.url("group/film"), "HEAD:other"]).fails().contains("hash algorithm"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::codec::Decoder;
+use crate::git_index::ObjectFormat;
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::{ItemId, ItemKind};
 use crate::manifest::span::Span;
@@ -83,10 +84,12 @@ pub enum ShareError {
 /// What another machine makes at the same time is left as it is: `git init` adds only what is
 /// missing, and the hook is renamed into place.
 ///
+/// A new one names its objects by this format.
+///
 /// # Errors
 ///
 /// [`ShareError`] if something else is there, or it cannot be made.
-pub fn create(path: &Path, git: &GitProgram) -> Result<(), ShareError> {
+pub fn create(path: &Path, git: &GitProgram, object_format: ObjectFormat) -> Result<(), ShareError> {
     if !is_repository(path) {
         let is_free = match fs::read_dir(path) {
             Ok(mut entries) => entries.next().is_none(),
@@ -97,7 +100,11 @@ pub fn create(path: &Path, git: &GitProgram) -> Result<(), ShareError> {
         }
         fs::create_dir_all(path).map_err(|source| ShareError::Io { path: path.to_owned(), source })?;
         // The template would bring sample hooks that nobody asked for on a share.
-        let args = ["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", "."];
+        let mut args = vec!["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", "."];
+        // Git before 2.29 knows no other, nor the option.
+        if object_format == ObjectFormat::Sha256 {
+            args.insert(3, "--object-format=sha256");
+        }
         git.clone().for_other(path).run(args).map_err(ShareError::Git)?;
     }
     let hook = path.join("hooks").join(HOOK);

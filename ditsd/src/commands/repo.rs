@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use dits_core::git_index::ObjectFormat;
 use dits_core::repo_path::{NameError, RepoName};
 
 use super::{Failure, print};
@@ -24,6 +25,9 @@ pub enum Command {
 pub struct CreateArguments {
     /// The repository's name, slashes allowed
     name: String,
+    /// What its objects are named by, which must be that of the repositories that are pushed: sha1 or sha256
+    #[arg(long, value_name = "FORMAT", default_value = "sha1", value_parser = object_format)]
+    object_format: ObjectFormat,
     /// The server root
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
@@ -76,6 +80,10 @@ enum RepoError {
     Remove { path: PathBuf, source: std::io::Error },
 }
 
+fn object_format(name: &str) -> Result<ObjectFormat, String> {
+    ObjectFormat::parse(name).ok_or_else(|| "it is sha1 or sha256".to_owned())
+}
+
 /// Does what was asked.
 pub fn run(command: Command) -> Result<(), Failure> {
     let done = match command {
@@ -97,7 +105,7 @@ fn create(arguments: &CreateArguments) -> Result<(), RepoError> {
     let name = parse(&arguments.name)?;
     let root = Root::create(&arguments.root)?;
     Db::open(&root.meta())?.ensure_repo(&name, RepoId(rand::random()), clock::now())?;
-    Ok(Git::new(root)?.ensure(&name)?)
+    Ok(Git::new(root)?.ensure(&name, arguments.object_format)?)
 }
 
 fn list(arguments: &ListArguments) -> Result<(), RepoError> {

@@ -7,6 +7,7 @@
 //! - the child ends when the client goes away.
 
 use bytes::Bytes;
+use dits_core::git_index::ObjectFormat;
 use dits_core::remote::proto::{self, git_reply, git_request, git_start};
 use dits_core::repo_path::RepoName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -38,15 +39,15 @@ pub(super) async fn tunnel(
         return Err(CallError::Malformed("the first message must say what git is to do").into());
     };
     let start = Start::parse(&start)?;
-    let (name, service) = (start.repo.clone(), start.service);
+    let (name, service, format) = (start.repo.clone(), start.service, start.object_format);
     control
         .blocking(move |shared| {
             let repo = match service {
-                Service::ReceivePack => shared.ensure_repo(&name)?,
+                Service::ReceivePack => shared.ensure_repo(&name, format)?,
                 Service::UploadPack | Service::UploadArchive => shared.repo(&name)?,
             };
             // Its row is there; a crash may have come before the bare repository was.
-            Ok(shared.git.ensure(&repo.name)?)
+            Ok(shared.git.ensure(&repo.name, format)?)
         })
         .await?;
     let permit = control.shared.git_children.clone().try_acquire_owned().map_err(|_| CallError::Busy)?;
@@ -64,6 +65,8 @@ struct Start {
     repo: RepoName,
     service: Service,
     protocol: String,
+    /// That of the repository, if it is made now.
+    object_format: ObjectFormat,
 }
 
 impl Start {
@@ -78,8 +81,12 @@ impl Start {
         if protocol.len() > PROTOCOL_LEN_MAX || !protocol.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CallError::Malformed("git's protocol version is malformed"));
         }
+        let object_format = match start.object_format.as_str() {
+            "" => ObjectFormat::Sha1,
+            name => ObjectFormat::parse(name).ok_or(CallError::Malformed("git's object format is not known"))?,
+        };
         let repo = RepoName::new(&start.repo).map_err(CallError::Name)?;
-        Ok(Start { repo, service, protocol: protocol.clone() })
+        Ok(Start { repo, service, protocol: protocol.clone(), object_format })
     }
 }
 

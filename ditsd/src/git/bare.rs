@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dits_core::git_index::ObjectFormat;
 use dits_core::repo_path::RepoName;
 use dits_core::steps::{self, Step};
 
@@ -25,18 +26,18 @@ impl Git {
         self.path(name).join("HEAD").is_file()
     }
 
-    /// Makes the repository if it is not there.
+    /// Makes the repository if it is not there, its objects named by this format.
     ///
     /// # Errors
     ///
     /// [`GitError`] if git or the file system refuses.
-    pub fn ensure(&self, name: &RepoName) -> Result<(), GitError> {
+    pub fn ensure(&self, name: &RepoName, object_format: ObjectFormat) -> Result<(), GitError> {
         if self.exists(name) {
             return Ok(());
         }
         let path = self.path(name);
         let unfinished = self.unfinished("new");
-        self.init(&unfinished)?;
+        self.init(&unfinished, object_format)?;
         let parent = path.parent().expect("a repository is below the directory of all");
         fs::create_dir_all(parent).map_err(failed("make", parent))?;
         match fs::rename(&unfinished, &path) {
@@ -75,10 +76,15 @@ impl Git {
         }
     }
 
-    fn init(&self, path: &Path) -> Result<(), GitError> {
+    fn init(&self, path: &Path, object_format: ObjectFormat) -> Result<(), GitError> {
         let mut command = Command::new(&self.program);
         command.env_clear().envs(environment(&self.root)).current_dir(self.root.unfinished());
-        command.args(["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template="]).arg(path);
+        command.args(["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template="]);
+        // Git before 2.29 knows no other, nor the option.
+        if object_format == ObjectFormat::Sha256 {
+            command.arg("--object-format=sha256");
+        }
+        command.arg(path);
         let output = command.stdin(Stdio::null()).output().map_err(GitError::Start)?;
         match output.status.success() {
             true => Ok(()),
@@ -110,8 +116,8 @@ mod tests {
         let (film, nested) = (RepoName::new("film").unwrap(), RepoName::new("film/take").unwrap());
         for name in [&film, &nested] {
             assert!(!git.exists(name));
-            git.ensure(name).unwrap();
-            git.ensure(name).unwrap();
+            git.ensure(name, ObjectFormat::Sha1).unwrap();
+            git.ensure(name, ObjectFormat::Sha256).unwrap();
             assert!(git.exists(name));
         }
         let aside = git.set_aside(&film).unwrap().unwrap();
@@ -126,7 +132,7 @@ mod tests {
         let git = Git::new(Root::create(dir.path()).unwrap()).unwrap();
         let film = RepoName::new("film").unwrap();
         fs::create_dir_all(git.path(&film).join("notes")).unwrap();
-        assert!(matches!(git.ensure(&film), Err(GitError::InTheWay(_))));
+        assert!(matches!(git.ensure(&film, ObjectFormat::Sha1), Err(GitError::InTheWay(_))));
         assert!(git.path(&film).join("notes").is_dir());
     }
 }

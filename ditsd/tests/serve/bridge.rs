@@ -93,5 +93,6 @@ async fn read_request(stream: &mut TcpStream) -> proto::GitStart {
         repo: path.trim_start_matches('/').to_owned(),
         service: service.into(),
         protocol: protocol.to_owned(),
+        ..Default::default()
     }
 }

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::git_index::ObjectFormat;
 use crate::hash::FileHash;
 use crate::operations::clean::{CleanOptions, Cleaner, Outcome};
 use crate::operations::fetch_media::{NotFetched, fetch_media};
@@ -23,7 +24,7 @@ impl World {
     fn new() -> World {
         let world = World { dir: tempfile::tempdir().expect("a folder") };
         let git = GitProgram::find(&Environment::new(std::env::vars_os())).expect("git is installed");
-        local::create(&world.path("share"), &git).expect("a share");
+        local::create(&world.path("share"), &git, ObjectFormat::Sha1).expect("a share");
         world
     }
 
@@ -250,11 +251,11 @@ fn only_an_empty_folder_or_a_bare_repository_becomes_a_share() {
     let git = GitProgram::find(&Environment::new(std::env::vars_os())).expect("git is installed");
     std::fs::create_dir(world.path("used")).expect("made");
     std::fs::write(world.path("used/file"), "x").expect("written");
-    let refused = local::create(&world.path("used"), &git);
+    let refused = local::create(&world.path("used"), &git, ObjectFormat::Sha1);
     assert!(matches!(refused, Err(local::ShareError::NotARepository { .. })));
     std::fs::create_dir(world.path("empty")).expect("made");
-    local::create(&world.path("empty"), &git).expect("made");
-    local::create(&world.path("empty"), &git).expect("there already");
+    local::create(&world.path("empty"), &git, ObjectFormat::Sha1).expect("made");
+    local::create(&world.path("empty"), &git, ObjectFormat::Sha1).expect("there already");
     assert!(is_executable(&world.path("empty/hooks/pre-receive")));
     assert!(!world.path("empty/hooks/pre-push.sample").exists());
 }

@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::control::call_failed;
 use super::{ServerError, ServerRemote};
+use crate::git_index::ObjectFormat;
 use crate::hash::FileHash;
 use crate::remote::proto::{self, GitReply, GitRequest, git_reply, git_request, git_start};
 use crate::remote_url::Host;
@@ -70,18 +71,25 @@ pub struct GitOutput {
 }
 
 impl ServerRemote {
-    /// Starts a git program at the far end. `protocol` is the value of `GIT_PROTOCOL`.
+    /// Starts a git program at the far end. `protocol` is the value of `GIT_PROTOCOL`, and `object_format` that of a
+    /// repository that a push makes.
     ///
     /// # Errors
     ///
     /// [`ServerError`] if the server refuses.
-    pub fn git(&self, service: GitService, protocol: &str) -> Result<GitTunnel, ServerError> {
+    pub fn git(
+        &self,
+        service: GitService,
+        protocol: &str,
+        object_format: ObjectFormat,
+    ) -> Result<GitTunnel, ServerError> {
         let service = match service {
             GitService::UploadPack => git_start::Service::UploadPack,
             GitService::ReceivePack => git_start::Service::ReceivePack,
             GitService::UploadArchive => git_start::Service::UploadArchive,
         };
-        let start = proto::GitStart { repo: self.repo_name(), service: service.into(), protocol: protocol.to_owned() };
+        let (protocol, object_format) = (protocol.to_owned(), object_format.name().to_owned());
+        let start = proto::GitStart { repo: self.repo_name(), service: service.into(), protocol, object_format };
         let (input, requests) = mpsc::channel(WAITING);
         let first = GitRequest { part: Some(git_request::Part::Start(start)) };
         input.try_send(first).expect("an empty channel takes one message");

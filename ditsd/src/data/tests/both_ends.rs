@@ -400,11 +400,13 @@ fn quic_alone_fails_where_udp_is_not_served() {
 
 #[test]
 fn gits_own_words_pass_through_both_ways() {
+    use dits_core::git_index::ObjectFormat;
     use dits_core::remote::server::GitService;
     use std::io::{Read, Write};
     let world = World::new(Udp::Blocked);
     let (remote, _) = world.connect(Transport::Grpc);
-    let (mut input, mut output, end) = remote.git(GitService::ReceivePack, "version=2").unwrap().split();
+    let (mut input, mut output, end) =
+        remote.git(GitService::ReceivePack, "version=2", ObjectFormat::Sha1).unwrap().split();
     let said: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
     let heard = std::thread::scope(|scope| {
         let said = &said;
