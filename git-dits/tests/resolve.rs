@@ -211,6 +211,45 @@ fn what_was_saved_in_a_conflict_is_kept_whatever_side_is_asked_for() {
 }
 
 #[test]
+fn what_is_saved_while_a_conflict_is_resolved_stays() {
+    use std::os::unix::fs::PermissionsExt;
+    // While versions are looked at, while nothing stands at the path, and where a file is about to go.
+    for (during, path, side, is_resolved) in [
+        ("cat-file", "new.mov", "--theirs", false),
+        ("update-index", "new.mov", "--theirs", true),
+        ("update-index", "new.mov", "--both", true),
+        ("update-index", "gone.mov", "--ours", true),
+    ] {
+        let world = World::new();
+        let repo = film(&world);
+        repo.git(&["merge", "-q", "side"]).breaks();
+        let real = world.call("sh").args(["-c", "command -v git"]).run().ok();
+        let own = world.path("own-git");
+        std::fs::create_dir(&own).expect("ours");
+        let saves = format!("[ \"$1\" != {during} ] || printf saved > '{}'", repo.dir().join(path).display());
+        std::fs::write(own.join("git"), format!("#!/bin/sh\n{saves}\nexec {real} \"$@\"\n")).expect("ours");
+        std::fs::set_permissions(own.join("git"), PermissionsExt::from_mode(0o755)).expect("ours");
+        let programs = dits_tests::programs::folder();
+        let path_variable = std::env::var("PATH").expect("it is set");
+        let path_variable = format!("{}:{}:{path_variable}", own.display(), programs.display());
+        let call = world.call("git-dits").args(["resolve", side, "a b", path]).dir(repo.dir());
+        let done = call.env("PATH", path_variable).run();
+        repo.holds(path, b"saved");
+        let unmerged = repo.git(&["ls-files", "--unmerged", path]).ok();
+        assert_eq!(unmerged.is_empty(), is_resolved, "{}", done.story());
+        if !is_resolved {
+            assert_eq!(done.status.code(), Some(3), "{}", done.story());
+        }
+        if side == "--theirs" {
+            repo.holds("a b/cut.mov", &if is_resolved { theirs() } else { ours() });
+        }
+        let names = std::fs::read_dir(repo.dir()).expect("there").flatten().map(|entry| entry.file_name());
+        let hidden: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".dits-")).collect();
+        assert!(hidden.is_empty(), "{hidden:?}");
+    }
+}
+
+#[test]
 fn any_version_of_the_conflict_gives_way() {
     let world = World::new();
     let repo = film(&world);

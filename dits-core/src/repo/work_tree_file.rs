@@ -12,10 +12,12 @@
 //!
 //! **Format:** `docs/formats/hydration-v1.md`.
 
+mod aside;
 mod found;
 mod left;
 mod swap;
 
+pub use aside::{Aside, AsideError, Seen, see, set_aside};
 pub use found::{Found, find, is_any, remove};
 pub use left::{Recovered, recover};
 pub(super) use swap::{Exchange, Replaced, Unnamed, exchange, replace, unnamed};

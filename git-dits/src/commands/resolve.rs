@@ -2,35 +2,43 @@
 //!
 //! **For:** files that nobody can merge.
 //!
-//! **May touch:** git's index and the work tree at these paths, through git.
+//! **May touch:** git's index and the work tree at these paths, through git; a journal in the git directory.
 //!
 //! **Must hold:**
 //! - the content is exactly that of the side: nothing is read from the work tree and stored;
 //! - whose side is whose is said by commit;
 //! - what was saved at a path and is no version of the conflict stays there: before anything is touched, all is refused;
+//!   what is saved while this runs stays, too;
 //! - with `--both`, no file that is there is overwritten;
 //! - nothing is removed through a link.
 
 mod saved;
 
-use std::ffi::OsString;
-use std::io::Write;
-use std::process::Stdio;
+use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
-use dits_core::repo::Repository;
-use dits_core::repo::work_tree_file;
+use dits_core::repo::config::Committed;
+use dits_core::repo::git_program::GitProgram;
+use dits_core::repo::hydration_journal::{Journal, JournalError};
+use dits_core::repo::work_tree_file::{self, Aside, AsideError, Seen, State};
+use dits_core::repo::{Repository, stores};
+use dits_core::repo_path::RepoPath;
 use serde::Serialize;
 
+use super::fetch;
 use super::track::BStringArg;
 use crate::conflicts::{self, Blob, Conflict, Sides};
-use crate::filter_config;
 use crate::git;
 use crate::here::Here;
-use crate::media_files;
+use crate::hydrating::{self, Which};
+use crate::media_files::{self, IndexEntry};
 use crate::out::Out;
-use crate::programs::{Programs, shell_word};
+use crate::pointers::{self, MediaFile};
+use crate::programs::shell_word;
 use crate::report::{self, EXIT_STATUSES, Failure};
+
+/// The mode of an executable file, as git writes it.
+const EXECUTABLE: &[u8] = b"100755";
 
 /// Resolve conflicts on media: take one side, or keep both files
 #[derive(clap::Args)]
@@ -107,7 +115,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let is_removed =
         |conflict: &Conflict| if args.side.theirs { conflict.theirs.is_none() } else { conflict.ours.is_none() };
-    saved::refuse_loss(&here.git.clone().in_dir(top), top, &found, is_removed)?;
+    let seen = saved::refuse_loss(&here.git.clone().in_dir(top), top, &found, is_removed)?;
     let mut put = Vec::new();
     let mut resolved = Vec::new();
     for (number, conflict) in found.iter().enumerate() {
@@ -128,8 +136,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             theirs_at: theirs_at.map(ToString::to_string),
         });
     }
-    put_in_place(&here, &repository, &put)?;
-    print(&Facts { sides, resolved }, args.json)
+    let standing: Vec<_> = found.iter().map(|conflict| conflict.path.as_bstr()).zip(seen).collect();
+    let written = put_in_place(&here, &repository, &standing, &put)?;
+    print(&Facts { sides, resolved }, args.json)?;
+    hydrate(&here, &repository, written)
 }
 
 fn no_conflict(path: &BString) -> Failure {
@@ -174,55 +184,130 @@ fn beside(path: &BStr) -> BString {
     [stem, b".theirs", extension].concat().into()
 }
 
-/// Stages what becomes of each path and has git write the files from there.
-fn put_in_place(here: &Here, repository: &Repository, put: &[(&BStr, Put<'_>)]) -> Result<(), Failure> {
+/// Puts into the place of what stands there what becomes of each path. Returns the pointers that now stand there.
+///
+/// What stands there is set aside first, and git is told to write over nothing: whatever is saved meanwhile stays.
+fn put_in_place(
+    here: &Here,
+    repository: &Repository,
+    standing: &[(&BStr, Seen)],
+    put: &[(&BStr, Put<'_>)],
+) -> Result<Vec<MediaFile>, Failure> {
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let git = here.git.clone().in_dir(top);
+    let cannot_note = |error: &JournalError| Failure::new("cannot note what is about to be done").because(error);
+    let journal = Journal::create(repository.git_dir()).map_err(|error| cannot_note(&error))?;
+    let mut aside = Vec::new();
+    let staged = set_aside(top, standing, &journal, &mut aside).and_then(|()| stage(&git, repository, put));
+    if let Err(failure) = staged {
+        for it in &aside {
+            it.put_back().map_err(|error| Failure::new("cannot put everything back").because(&error))?;
+        }
+        journal.remove().map_err(|error| cannot_note(&error))?;
+        return Err(failure);
+    }
+    let written = check_out(here, top, put)?;
+    for it in &aside {
+        match it.remove() {
+            Ok(None) => {}
+            Ok(Some(kept)) => report::warn(&format!("what was saved meanwhile is kept in {}", kept.display())),
+            Err(error) => report::warn(&Failure::new("cannot remove what was resolved").because(&error).line()),
+        }
+    }
+    journal.remove().map_err(|error| cannot_note(&error))?;
+    Ok(written)
+}
+
+/// Takes what stands at each path away, if it is still what was looked at.
+fn set_aside(top: &Path, standing: &[(&BStr, Seen)], journal: &Journal, aside: &mut Vec<Aside>) -> Result<(), Failure> {
+    for (path, seen) in standing {
+        let parsed = RepoPath::new(*path)?;
+        match work_tree_file::set_aside(top, &parsed, seen, journal) {
+            Ok(taken) => aside.extend(taken),
+            Err(AsideError::Io { source, .. }) if source.kind() == std::io::ErrorKind::ResourceBusy => {
+                return Err(saved::would_be_lost(&path.to_owned().into()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Stages what becomes of each path.
+fn stage(git: &GitProgram, repository: &Repository, put: &[(&BStr, Put<'_>)]) -> Result<(), Failure> {
     let format = repository.object_format();
     let format = format.ok_or_else(|| Failure::new("what this repository names its objects by is not known"))?;
     let no_id = "0".repeat(2 * format.name_len());
     let mut index = Vec::new();
-    let mut written = Vec::new();
     for (path, put) in put {
         // Mode zero takes all stages out; the object id only has to look like one.
         let stage = |mode: &[u8], name: &[u8]| [mode, b" ", name, b" 0\t", path.as_bytes(), b"\0"].concat();
         index.extend(stage(b"0", no_id.as_bytes()));
         if let Put::File(blob) = put {
             index.extend(stage(&blob.mode, &blob.name));
-            written.extend([path.as_bytes(), b"\0"].concat());
         }
     }
-    git::filter(&git, &["update-index", "-z", "--index-info"], &index)?;
-    for (path, _) in put.iter().filter(|(_, put)| matches!(put, Put::Nothing)) {
-        work_tree_file::remove(top, path).map_err(|error| {
-            let path = media_files::on_disk(top, path);
-            Failure::new(format!("cannot remove {}", path.display())).because(&error)
-        })?;
-    }
-    if written.is_empty() { Ok(()) } else { check_out(here, top, &written) }
+    git::filter(git, &["update-index", "-z", "--index-info"], &index)?;
+    Ok(())
 }
 
-/// Has git write files from its index, through our filter.
-fn check_out(here: &Here, top: &std::path::Path, paths: &[u8]) -> Result<(), Failure> {
-    let mut command = std::process::Command::new(here.git.program());
-    // Where `git dits install` was not run, git would write pointers.
-    for line in filter_config::filter_lines(&Programs::find()?) {
-        let mut setting = OsString::from(line.key);
-        setting.push("=");
-        setting.push(line.value.to_os_str_lossy());
-        command.arg("-c").arg(setting);
+/// Has git write files from its index where nothing stands, pointers as they are. Returns those.
+fn check_out(here: &Here, top: &Path, put: &[(&BStr, Put<'_>)]) -> Result<Vec<MediaFile>, Failure> {
+    /// Content takes the place of exactly the pointer later, as everywhere else.
+    const NO_FILTER: [&str; 4] =
+        ["filter.dits.process=", "filter.dits.smudge=", "filter.dits.clean=", "filter.dits.required=false"];
+    let git = NO_FILTER.into_iter().fold(here.git.clone().in_dir(top), |git, setting| git.with_config(setting));
+    let files: Vec<(&BStr, &Blob)> = put
+        .iter()
+        .filter_map(|(path, put)| match put {
+            Put::File(blob) => Some((*path, *blob)),
+            Put::Nothing => None,
+        })
+        .collect();
+    let paths: Vec<u8> = files.iter().flat_map(|(path, _)| [path.as_bytes(), b"\0"].concat()).collect();
+    // Its exit status does not say which; what stands there now does.
+    let checked_out = git::filter(&git, &["checkout-index", "--quiet", "--index", "-z", "--stdin"], &paths);
+    let blobs: Vec<BString> = files.iter().map(|(_, blob)| blob.name.clone()).collect();
+    let mut written = Vec::new();
+    for ((path, blob), pointer) in files.iter().zip(pointers::of_blobs(&git, &blobs)?) {
+        match (work_tree_file::state(top, path)?, pointer) {
+            (State::Pointer(there), Some(pointer)) if there == pointer => {
+                let entry = IndexEntry {
+                    path: path.to_vec().into(),
+                    blob: blob.name.clone(),
+                    is_executable: blob.mode == EXECUTABLE,
+                };
+                written.push(MediaFile { entry, pointer: Some(pointer) });
+            }
+            (State::Absent, Some(_)) => {
+                checked_out?;
+                return Err(Failure::new(format!("the conflict is resolved in git's index, but {path} is not there"))
+                    .hint("run `git checkout -- .` for the files that `git status` names"));
+            }
+            (_, Some(_)) => report::warn(&format!("{path} was saved meanwhile and was left as it is")),
+            (_, None) => {}
+        }
     }
-    command.args(["--literal-pathspecs", "checkout", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul"]);
-    let failed = |error: std::io::Error| Failure::new("cannot run `git checkout`").because(&error);
-    let mut child = command.current_dir(top).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(paths).map_err(failed)?;
+    Ok(written)
+}
+
+/// Gets the content of the pointers, as far as it is wanted here.
+fn hydrate(here: &Here, repository: &Repository, mut files: Vec<MediaFile>) -> Result<(), Failure> {
+    let settings = repository.settings()?;
+    let committed = Committed::read(repository)?;
+    let patterns = settings.fetch_patterns(&committed);
+    files.retain(|file| patterns.wants(file.entry.path.as_bstr()));
+    if files.is_empty() || repository.env().is_true("GIT_DITS_SKIP_SMUDGE") {
+        return Ok(());
     }
-    match child.wait().map_err(failed)?.success() {
-        true => Ok(()),
-        false => Err(Failure::new("the conflict is resolved in git's index, but not every file could be written")
-            .hint("mend what stands in the way, then run `git checkout -- .` for the files that `git status` names")),
-    }
+    let sources = stores::open_sources(repository, &settings)?;
+    let wanted: Vec<_> = files.iter().filter_map(|file| file.pointer).collect();
+    let fetched = hydrating::fetch(here, repository, &sources, &wanted, None)?;
+    let is_here = |file: &MediaFile| file.pointer.is_some_and(|it| !fetched.missing.contains_key(&it.oid));
+    let ready: Vec<_> = files.iter().filter(|file| is_here(file)).cloned().collect();
+    let outcome = hydrating::hydrate(here, repository, &sources, Which::Files(&ready))?;
+    hydrating::fail_if_left(&outcome)?;
+    fetch::fail_if_missing(&fetched, &fetch::Wanted::all(&files))
 }
 
 fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {

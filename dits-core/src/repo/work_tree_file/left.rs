@@ -72,17 +72,21 @@ fn clear(
         Err(error) => return Err(error.into()),
     };
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    let is_ours = is_file
-        && match (written, entry.goal) {
-            (Some(written), _) if is_inode(&stat, written) => true,
-            (Some(_), goal) => goal.is_some_and(|goal| place.has_pointer(name, goal)),
-            // It had the name before it was complete. A pointer is complete at once: nobody knows whether it went on.
-            (None, Some(Stands::Pointer(pointer))) => {
-                let text = read_at(&place.folder, name.into())?;
-                pointer.to_string().as_bytes().starts_with(&text)
-            }
-            (None, _) => true,
-        };
+    let is_ours = match (written, entry.goal) {
+        // It was set aside for something else, which is not there yet.
+        (Some(written), None) if is_at(&stat, written) && place.is_free() => {
+            place.rename(name.into(), place.name)?;
+            return Ok(true);
+        }
+        (Some(written), None) => is_at(&stat, written),
+        (Some(written), Some(goal)) => is_file && (is_inode(&stat, written) || place.has_pointer(name, goal)),
+        // It had the name before it was complete. A pointer is complete at once: nobody knows whether it went on.
+        (None, Some(Stands::Pointer(pointer))) if is_file => {
+            let text = read_at(&place.folder, name.into())?;
+            pointer.to_string().as_bytes().starts_with(&text)
+        }
+        (None, _) => is_file,
+    };
     if is_ours {
         place.unlink(name)?;
         return Ok(true);
@@ -116,6 +120,10 @@ fn clear_swapped_back(place: &Place<'_>, name: &str, written: Option<&Written>) 
 }
 
 impl Place<'_> {
+    fn is_free(&self) -> bool {
+        matches!(self.stat(self.name), Err(Errno::NOENT))
+    }
+
     fn has_pointer(&self, name: &str, goal: Stands) -> bool {
         super::is_pointer_at(&self.folder, name.into(), &goal.pointer())
     }

@@ -286,7 +286,7 @@ impl Place<'_> {
 }
 
 /// The same file, not written to since. Its change time is not asked for: the new name changes that.
-fn is_same(at: &Stat, before: &Stat) -> bool {
+pub(super) fn is_same(at: &Stat, before: &Stat) -> bool {
     (at.st_dev, at.st_ino, at.st_size) == (before.st_dev, before.st_ino, before.st_size)
         && date_of(at) == date_of(before)
 }

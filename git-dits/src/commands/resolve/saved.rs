@@ -14,7 +14,7 @@ use bstr::{BString, ByteSlice};
 use dits_core::limits;
 use dits_core::pointer::{self, Pointer};
 use dits_core::repo::git_program::{GitError, GitProgram};
-use dits_core::repo::work_tree_file::{self, Found};
+use dits_core::repo::work_tree_file::{self, Found, Seen};
 
 use crate::conflicts::{Blob, Conflict};
 use crate::git;
@@ -27,17 +27,21 @@ use crate::report::Failure;
 const LINK: &[u8] = b"120000";
 
 /// Refuses if at one of the paths, something stands that would be lost. `is_removed` says which files are to go.
+/// Returns what stands at each path: it may go as long as it is just that.
 pub fn refuse_loss(
     git: &GitProgram,
     top: &Path,
     conflicts: &[Conflict],
     is_removed: impl Fn(&Conflict) -> bool,
-) -> Result<(), Failure> {
+) -> Result<Vec<Seen>, Failure> {
+    let mut all_seen = Vec::new();
     for conflict in conflicts {
         let path = &conflict.path;
         let cannot_read = |error: &io::Error| {
             Failure::new(format!("cannot read {}", media_files::on_disk(top, path.as_bstr()).display())).because(error)
         };
+        // Before it is looked into, so that a save while that goes on is seen.
+        all_seen.push(work_tree_file::see(top, path.as_bstr()).map_err(|error| cannot_read(&error))?);
         match work_tree_file::find(top, path.as_bstr()).map_err(|error| cannot_read(&error))? {
             Found::Nothing => {}
             Found::NoFolder if is_removed(conflict) => {}
@@ -66,10 +70,11 @@ pub fn refuse_loss(
             }
         }
     }
-    Ok(())
+    Ok(all_seen)
 }
 
-fn would_be_lost(path: &BString) -> Failure {
+/// That something was saved at the path which cannot be had again.
+pub fn would_be_lost(path: &BString) -> Failure {
     let is_pattern = path.starts_with(b":") || path.find_byteset(b"*?[\\").is_some();
     let literal = if is_pattern { "--literal-pathspecs " } else { "" };
     Failure::refused(format!("{path} holds something saved that is no version of the conflict")).hint(format!(
