@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+#[path = "store/bit_flips.rs"]
+mod bit_flips;
 #[path = "store/check.rs"]
 mod check;
 #[path = "store/damage.rs"]

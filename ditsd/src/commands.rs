@@ -7,6 +7,7 @@
 //! **Must hold:** exit status 0 done, 1 failed, 2 wrong usage, 3 refused.
 
 mod config;
+mod fsck;
 pub mod hook;
 mod repo;
 mod serve;
@@ -35,6 +36,7 @@ enum Command {
     Repo(repo::Command),
     #[command(subcommand)]
     Config(config::Command),
+    Fsck(fsck::Arguments),
     #[command(subcommand, hide = true)]
     Hook(hook::Command),
 }
@@ -88,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Repo(command) => repo::run(command),
         Command::Config(command) => config::run(command),
+        Command::Fsck(arguments) => fsck::run(&arguments),
         Command::Hook(command) => return hook::run(&command),
     };
     match done {

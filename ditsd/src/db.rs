@@ -12,6 +12,7 @@
 //!
 //! **Format:** `docs/formats/server-root-v1.md`.
 
+mod check;
 mod held;
 mod leases;
 mod presence;

@@ -12,6 +12,7 @@ mod dehydrate;
 mod diff;
 mod env;
 mod fetch;
+mod fsck;
 mod hook;
 mod inspect;
 mod install;
@@ -24,6 +25,7 @@ mod status;
 pub mod track;
 mod uninstall;
 mod untrack;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -59,6 +61,8 @@ enum Verb {
     Dehydrate(dehydrate::Args),
     Fetch(fetch::Args),
     Push(push::Args),
+    Fsck(fsck::Args),
+    Verify(verify::Args),
     Resolve(resolve::Args),
     Roundtrip(roundtrip::Args),
     Inspect(inspect::Args),
@@ -89,6 +93,8 @@ impl Command {
             Verb::Dehydrate(args) => dehydrate::run(&args),
             Verb::Fetch(args) => fetch::run(&args),
             Verb::Push(args) => push::run(&args),
+            Verb::Fsck(args) => fsck::run(&args),
+            Verb::Verify(args) => verify::run(&args),
             Verb::Resolve(args) => resolve::run(&args),
             Verb::Roundtrip(args) => roundtrip::run(&args),
             Verb::Inspect(args) => inspect::run(&args),

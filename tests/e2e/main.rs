@@ -18,6 +18,7 @@ mod bad_work_tree;
 mod concurrent;
 mod crash;
 mod failed_sync;
+mod fsck;
 mod full_disk;
 mod hostile;
 mod hostile_client;

@@ -8,10 +8,12 @@
 
 use std::fs::File;
 
-use super::error::{ReadError, StoreError};
-use super::{Located, Store, StoredForm, StoredItem};
+use super::error::{ReadError, StoreError, WriteError};
+use super::{Located, NewItem, Store, StoredForm, StoredItem};
+use crate::codec::Encoder;
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
+use crate::pack_format::Domain;
 
 /// One store, or several read as one.
 pub trait Items: Sync {
@@ -171,6 +173,27 @@ impl Sources {
     pub fn stored_form(&self, id: &ItemId) -> Result<Option<StoredForm>, StoreError> {
         let own = self.own.stored_form(id)?;
         Ok(own.or_else(|| self.others.iter().find_map(|store| store.stored_form(id).ok().flatten())))
+    }
+
+    /// Copies into the own store those of `ids` that it has not, and another store has. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] if the own store cannot be used or written to.
+    pub fn bring_home(&self, ids: &[ItemId]) -> Result<u64, WriteError> {
+        let mut writer = self.own.writer(Domain::LOCAL);
+        let (mut encoder, mut plain) = (Encoder::new(), Vec::new());
+        let mut count = 0;
+        for id in ids {
+            if self.own.has(id)? || !self.others.iter().any(|store| store.read(id, &mut plain).is_ok()) {
+                continue;
+            }
+            let (codec, stored) = encoder.encode(&plain);
+            writer.put(NewItem { id: *id, codec, plain_len: plain.len() as u32, stored })?;
+            count += 1;
+        }
+        writer.sync()?;
+        Ok(count)
     }
 
     /// Lists the manifests of the file `oid` that any of the stores has.

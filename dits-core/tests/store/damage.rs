@@ -19,10 +19,10 @@ const PLACES: u64 = 200;
 pub type Items = Vec<(ItemId, Vec<u8>)>;
 
 /// A small number that the next call gives another of.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 += 1;
         let bytes = blake3::hash(&self.0.to_le_bytes());
         u64::from_le_bytes(bytes.as_bytes()[..8].try_into().unwrap()) % end
@@ -61,7 +61,7 @@ fn filled(dir: &Path) -> Items {
     packs.into_iter().flat_map(|(sharing, first, is_synced)| fill(dir, sharing, first, 4, is_synced)).collect()
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         match entry.file_type().unwrap().is_dir() {
@@ -92,7 +92,7 @@ fn remove_index(dir: &Path) {
 }
 
 /// Reads every item; what cannot be read must be said to be so. Returns how many cannot.
-fn lost(store: &Store, items: &Items, what: &str) -> usize {
+pub fn lost(store: &Store, items: &Items, what: &str) -> usize {
     let mut lost = 0;
     for (id, expected) in items {
         let result = read(store, id);

@@ -71,8 +71,10 @@ enum Fate {
 #[derive(Default)]
 struct Copied {
     saved: u64,
-    /// Entries that are nowhere else.
+    /// Entries that are nowhere else, or of which that cannot be told.
     lost: u64,
+    /// Damaged entries: a later one of the same pack may be a good copy.
+    damaged: Vec<Entry>,
 }
 
 impl Store {
@@ -217,7 +219,11 @@ impl Store {
         }
         copying.writer.sync()?;
         self.sync()?;
-        Ok(copying.copied)
+        let Copying { own, mut copied, .. } = copying;
+        for entry in std::mem::take(&mut copied.damaged) {
+            copied.lost += u64::from(!self.has_beside(&entry, domain, &own)?);
+        }
+        Ok(copied)
     }
 
     /// Moves the files of a pack into `damaged/`.
@@ -260,8 +266,7 @@ impl Copying<'_> {
             return Ok(());
         };
         let Some(id) = self.good_id(entry) else {
-            let is_elsewhere = self.store.has_beside(entry, self.domain, &self.own)?;
-            self.copied.lost += u64::from(!is_elsewhere);
+            self.copied.damaged.push(*entry);
             return Ok(());
         };
         let entry = Entry { id, ..*entry };
@@ -318,13 +323,16 @@ fn guess(file: &File) -> Option<Trailer> {
     let count_of = |payload_len: u64| u32::try_from(end.checked_sub(payload_len)? / ENTRY_LEN as u64).ok();
     let by_count = table_of(claimed.entry_count).map(|payload_len| Trailer { payload_len, ..claimed });
     let by_len = count_of(claimed.payload_len).map(|entry_count| Trailer { entry_count, ..claimed });
-    let starts_well = |trailer: &Trailer| {
+    let first = |trailer: &Trailer| {
         let records = Records::Table { file, trailer: *trailer };
         let first = records.entries(0, trailer.entry_count.min(8), &mut Vec::new()).unwrap_or_default();
-        let fits = |entry: &Option<Entry>| entry.is_some_and(|entry| entry.end() <= trailer.payload_len);
-        first.iter().any(fits)
+        first.into_iter().map(|entry| entry.filter(|entry| entry.end() <= trailer.payload_len)).collect::<Vec<_>>()
     };
-    [by_count, by_len].into_iter().flatten().find(starts_well)
+    let candidates = || [by_count, by_len].into_iter().flatten();
+    // A table that is read from one of its later entries on looks well, too.
+    let begins = |trailer: &Trailer| matches!(first(trailer).first(), Some(Some(entry)) if entry.place == 0);
+    let looks_well = |trailer: &Trailer| first(trailer).iter().any(Option::is_some);
+    candidates().find(begins).or_else(|| candidates().find(looks_well))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
