@@ -12,8 +12,8 @@ use std::cell::OnceCell;
 use bstr::ByteSlice;
 use dits_core::repo::Repository;
 use dits_core::repo::config::Settings;
-use dits_core::repo::stores::{open_sources, store_options};
-use dits_core::store::{Sources, Store, StoreError};
+use dits_core::repo::stores::{open_own, open_sources};
+use dits_core::store::{Sources, StoreError};
 
 /// The stores of one repository.
 pub struct Stores<'r> {
@@ -31,7 +31,7 @@ impl<'r> Stores<'r> {
 
     /// The repository's own store, to write to.
     pub fn own(&self) -> Result<&Sources, StoreError> {
-        opened(&self.own, || Ok(Sources::new(Store::open(store_options(self.repo, self.settings))?, Vec::new())))
+        opened(&self.own, || Ok(Sources::new(open_own(self.repo, self.settings)?, Vec::new())))
     }
 
     /// Length in bytes of the file at a path of the work tree: what git sends is probably that file.

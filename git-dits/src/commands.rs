@@ -13,6 +13,7 @@ mod diff;
 mod env;
 mod fetch;
 mod fsck;
+mod gc;
 mod hook;
 mod inspect;
 mod install;
@@ -67,6 +68,7 @@ enum Verb {
     Roundtrip(roundtrip::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
+    Gc(gc::Args),
     Auth(auth::Args),
     Hook(hook::Args),
 }
@@ -99,6 +101,7 @@ impl Command {
             Verb::Roundtrip(args) => roundtrip::run(&args),
             Verb::Inspect(args) => inspect::run(&args),
             Verb::Diff(args) => diff::run(&args),
+            Verb::Gc(args) => gc::run(&args),
             Verb::Auth(args) => auth::run(&args),
             Verb::Hook(args) => hook::run(args),
         }

@@ -9,8 +9,10 @@
 
 mod attributes_file;
 mod changes;
+mod collecting;
 mod commands;
 mod conflicts;
+mod durations;
 mod filter_config;
 mod git;
 mod here;

@@ -49,6 +49,19 @@ impl Progress {
         Progress { bar, started: Instant::now(), is_shown: false }
     }
 
+    /// Notes how many bytes are done, of how many.
+    pub fn set(&mut self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.advance(0);
+    }
+
+    /// Says what is going on now.
+    pub fn say(&mut self, what: &'static str) {
+        self.bar.set_message(what);
+        self.advance(0);
+    }
+
     /// Notes that `count` more bytes are done.
     pub fn advance(&mut self, count: u64) {
         let is_wanted = || !HIDDEN.load(Ordering::Relaxed) && std::io::stderr().is_terminal();

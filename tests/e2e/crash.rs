@@ -10,6 +10,7 @@ use dits_core::pointer::Pointer;
 use dits_core::steps::Step;
 use dits_tests::media::{MIB, noise};
 use dits_tests::processes;
+use dits_tests::repo::{age_packs, bytes_below};
 use dits_tests::{Repo, Server, World};
 use rustix::process::Signal;
 
@@ -26,6 +27,8 @@ enum Scene {
     Share,
     /// The helper, fetching media into the local store.
     Fetch,
+    /// The porcelain, collecting the local store.
+    Collect,
     /// The server, receiving a push of a new repository.
     Push,
     /// The server, receiving media that another repository has.
@@ -34,18 +37,17 @@ enum Scene {
 
 /// Where each step is stopped at. The compiler holds that none is forgotten.
 fn scenes(step: Step) -> &'static [Scene] {
-    use Scene::{Add, Checkout, Dehydrate, Fetch, Push, PushOfSharedMedia, Share};
+    use Scene::{Add, Checkout, Collect, Dehydrate, Fetch, Push, PushOfSharedMedia, Share};
     match step {
         Step::PackOpened | Step::PackPayloadWritten | Step::PackLogWritten | Step::PackIndexed => &[Add, Fetch, Push],
         Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
         Step::PackTableWritten | Step::PackRenamed | Step::PackLogRemoved => &[Add, Push],
         Step::WholePackWritten | Step::WholePackRenamed => &[Share],
-        // Killed at by the tests of `dits-core`.
         Step::CollectCopied
         | Step::CollectCondemned
         | Step::CollectRescued
         | Step::CollectRemoved
-        | Step::CollectDone => &[],
+        | Step::CollectDone => &[Collect],
         Step::RepoRegistered | Step::RepoCreated | Step::ContentProven | Step::HeldRecorded => &[Push],
         Step::PresenceRecorded => &[PushOfSharedMedia],
         Step::HydrationNoted => &[Checkout],
@@ -269,6 +271,34 @@ fn the_helper_killed_while_it_fetches_loses_nothing() {
         assert_eq!(killed.status.signal(), Some(9), "{} was not reached: {}", step.name(), killed.story());
         other.git(&["dits", "pull"]).ok();
         has_both(&other, &content);
+    }
+}
+
+#[test]
+fn a_collection_killed_at_any_step_loses_nothing_and_the_next_one_ends_it() {
+    for step in steps_of(Scene::Collect) {
+        let world = World::new();
+        let repo = with_a_take_from_before(&world, "film");
+        let content = content_for(step);
+        repo.write("gone.bin", noise(2, 4 * MIB));
+        repo.git(&["add", "gone.bin"]).ok();
+        repo.git(&["rm", "-q", "-f", "gone.bin"]).ok();
+        repo.git(&["gc", "-q", "--prune=now"]).ok();
+        repo.write("take.bin", &content);
+        repo.commit("a take");
+        let day = 25 * 3600;
+        age_packs(&repo.store(), day);
+        let killed = repo.call(&["dits", "gc"]).stop_at(step.name()).run();
+        killed.breaks();
+        assert!(killed.err().contains("signal 9") || killed.status.signal() == Some(9), "{}", killed.story());
+        has_both(&repo, &content);
+        age_packs(&repo.store(), day);
+        repo.git(&["dits", "gc"]).ok();
+        age_packs(&repo.store(), day);
+        repo.git(&["dits", "gc"]).ok();
+        assert!(bytes_below(&repo.store().join("packs")) + bytes_below(&repo.store().join("open")) < 5 * MIB as u64);
+        fs::remove_file(repo.store().join("index.sqlite")).expect("it may be deleted at any time");
+        has_both(&repo, &content);
     }
 }
 

@@ -12,6 +12,7 @@ mod push;
 mod share;
 
 mod gate;
+mod gc;
 mod histories;
 
 mod bad_work_tree;

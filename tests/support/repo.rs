@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::{Call, Done, World};
 
@@ -89,6 +90,15 @@ impl<'w> Repo<'w> {
     pub fn push_to(&self, url: &str) {
         self.git(&["remote", "add", "origin", url]).ok();
         self.git(&["push", "-q", "-u", "origin", "HEAD"]).ok();
+    }
+}
+
+/// Has the packs of the store at `dir`, and their marks, look as if they had been written so many seconds ago.
+pub fn age_packs(dir: &Path, secs: u64) {
+    let time = SystemTime::now() - Duration::from_secs(secs);
+    for path in ["packs", "open", "condemned"].iter().flat_map(|folder| fs::read_dir(dir.join(folder))).flatten() {
+        let path = path.expect("listed").path();
+        fs::File::options().append(true).open(path).expect("ours").set_modified(time).expect("dated");
     }
 }
 

@@ -49,8 +49,11 @@ pub const GUARD_SIZE: &str = "dits.guardSize";
 /// See [`GUARD_SIZE`].
 pub const GUARD_SIZE_DEFAULT: u64 = 1024 * 1024;
 
+/// Whether the local store is swept by itself, in the background, once it has grown. Default: true.
+pub const AUTO_COLLECT: &str = "dits.autoCollect";
+
 /// Every key that is read.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 11] = [
     URL,
     COMMITTED_URL,
     STORAGE,
@@ -61,6 +64,7 @@ pub const KEYS: [&str; 10] = [
     FETCH_EXCLUDE,
     INSTALL_HOOKS,
     GUARD_SIZE,
+    AUTO_COLLECT,
 ];
 
 /// The keys that count in a committed `.ditsconfig`.
@@ -123,6 +127,8 @@ pub struct Settings {
     pub installs_hooks: bool,
     /// [`GUARD_SIZE`]; `None` for a guard that stops nothing.
     pub guard_size: Option<u64>,
+    /// [`AUTO_COLLECT`].
+    pub collects: bool,
 }
 
 /// What a repository commits in its `.ditsconfig`, as far as it counts.
@@ -197,6 +203,7 @@ impl Default for Settings {
             fetch: None,
             installs_hooks: true,
             guard_size: Some(GUARD_SIZE_DEFAULT),
+            collects: true,
         }
     }
 }
@@ -235,6 +242,7 @@ impl Settings {
             fetch: has_patterns.then(|| FetchPatterns::new(&include, &exclude)),
             installs_hooks: config.value(INSTALL_HOOKS).is_none() || config.is_true(INSTALL_HOOKS),
             guard_size: guard_size(config)?,
+            collects: config.value(AUTO_COLLECT).is_none() || config.is_true(AUTO_COLLECT),
         })
     }
 

@@ -2,9 +2,9 @@
 //!
 //! **For:** every program that opens a store because of a repository.
 //!
-//! **May touch:** git's files, read only; the stores' folders.
+//! **May touch:** git's files, read only; the stores' folders, and the list of repositories in them.
 //!
-//! **Must hold:** only the repository's own store is ever written to. A store that is not there
+//! **Must hold:** no items are written to any store but the repository's own. A store that is not there
 //! or cannot be used hides nothing that another one has.
 
 use std::collections::HashSet;
@@ -14,7 +14,8 @@ use bstr::ByteSlice;
 
 use super::config::Settings;
 use super::environment::Environment;
-use super::{Repository, bytes_to_path};
+use super::repositories::ListError;
+use super::{Repository, bytes_to_path, repositories};
 use crate::remote_url::RemoteUrl;
 use crate::store::{Sharing, Sources, Store, StoreError, StoreOptions};
 
@@ -64,15 +65,52 @@ pub fn other_store_options(repo: &Repository, settings: &Settings) -> Vec<StoreO
     others
 }
 
-/// Opens the repository's own store and the others that are there.
+/// Opens the repository's own store, in which it is listed if that is not in its git directory.
+///
+/// # Errors
+///
+/// [`StoreError`] if the store cannot be used.
+pub fn open_own(repo: &Repository, settings: &Settings) -> Result<Store, StoreError> {
+    let options = store_options(repo, settings);
+    let dir = options.dir.clone();
+    let store = Store::open(options)?;
+    if settings.storage.is_some() {
+        list_in(&dir, repo)?;
+    }
+    Ok(store)
+}
+
+/// Opens the repository's own store and the others that are there. In each that is not its own, and not a share's, the
+/// repository is listed: what it needs stays there.
 ///
 /// # Errors
 ///
 /// [`StoreError`] if its own store cannot be used. Another one that cannot is left out.
 pub fn open_sources(repo: &Repository, settings: &Settings) -> Result<Sources, StoreError> {
-    let own = Store::open(store_options(repo, settings))?;
-    let others = other_store_options(repo, settings).into_iter();
-    Ok(Sources::new(own, others.filter_map(|options| Store::open_existing(options).ok().flatten()).collect()))
+    let own = open_own(repo, settings)?;
+    let open = |options: StoreOptions| {
+        let (dir, sharing) = (options.dir.clone(), options.sharing);
+        let store = Store::open_existing(options).ok().flatten()?;
+        if sharing == Sharing::Machine {
+            // It is read all the same.
+            let _ = list_in(&dir, repo);
+        }
+        Some(store)
+    };
+    let others = other_store_options(repo, settings).into_iter().filter_map(open).collect();
+    Ok(Sources::new(own, others))
+}
+
+/// Notes in a store that the repository uses it, wherever anything can be noted there.
+fn list_in(store_dir: &Path, repo: &Repository) -> Result<(), StoreError> {
+    use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match repositories::note(store_dir, repo.common_dir()) {
+        Ok(()) => Ok(()),
+        Err(ListError { path, source }) => match source.kind() {
+            NotFound | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull => Ok(()),
+            _ => Err(StoreError::Io { path, source }),
+        },
+    }
 }
 
 /// The store of the bare repository at `path` that a `dits::` address names. Its index is in

@@ -254,11 +254,11 @@ impl<'s> Collection<'s> {
             survey::PackName::Sealed(hash) => Some(hash),
             survey::PackName::Open(_) => None,
         });
+        // Where there is none, on a share, that finds nobody.
+        let is_free = Earlier::put_aside(&self.store.layout)?.wait(wait_max)?;
         self.ripe = match self.store.sharing {
-            Sharing::Machine => match Earlier::put_aside(&self.store.layout)?.wait(wait_max)? {
-                true => condemned.collect(),
-                false => Vec::new(),
-            },
+            _ if !is_free => Vec::new(),
+            Sharing::Machine => condemned.collect(),
             Sharing::Network => {
                 let now = condemned::now(self.store)?;
                 let is_ripe = |hash: &PackHash| condemned::age(&self.store.layout, hash, now) >= Some(SHARE_WAIT);

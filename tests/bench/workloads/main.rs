@@ -11,6 +11,7 @@
 mod add;
 mod clips;
 mod clone;
+mod collect;
 mod compressible;
 mod growth;
 mod measure;
@@ -26,7 +27,7 @@ use measure::Report;
 /// A bench that prints its own rows.
 type Workload = fn(&tools::Bench, &mut Report);
 
-const WORKLOADS: [(&str, Workload); 9] = [
+const WORKLOADS: [(&str, Workload); 10] = [
     ("add", add::run),
     ("memory", memory::run),
     ("growth", growth::run),
@@ -36,6 +37,7 @@ const WORKLOADS: [(&str, Workload); 9] = [
     ("clone", clone::run),
     ("work-tree", work_tree::run),
     ("walk", walk::run),
+    ("collect", collect::run),
 ];
 
 fn main() {

@@ -2,7 +2,7 @@
 //!
 //! **For:** the moment at which a forgotten pattern can still be mended with one command.
 //!
-//! **May touch:** the hook that was there before ours; git children.
+//! **May touch:** the hook that was there before ours; git children; a sweep of the store that goes on by itself.
 //!
 //! **Must hold:**
 //! - it costs two git children where nothing large is committed, and opens no store;
@@ -17,6 +17,7 @@ use dits_core::repo::git_program::{GitError, GitProgram};
 use dits_core::repo::hooks::Hook;
 use dits_core::repo::{Repository, stores, unsynced};
 
+use crate::collecting;
 use crate::git;
 use crate::here::Here;
 use crate::hooks;
@@ -46,6 +47,7 @@ pub fn run(_: &Args) -> Result<(), Failure> {
     if let Some(why) = unsynced::check(&stores::store_options(&repository, &settings).dir)? {
         return Err(not_synced(&why));
     }
+    collecting::start_if_due(&repository, &settings);
     let Some(guard_size) = settings.guard_size else { return Ok(()) };
     let mut large = large_blobs(&here.git, &repository, guard_size)?;
     if large.is_empty() {

@@ -4,7 +4,7 @@
 //! remote helper uploads the media itself.
 //!
 //! **May touch:** a hook that was there before ours; the network through `git-remote-dits`; the
-//! repository's configuration, where the user confirms an address.
+//! repository's configuration, where the user confirms an address; a sweep of the store that goes on by itself.
 //!
 //! **Must hold:** text whose media nobody else can get is not pushed.
 
@@ -16,6 +16,7 @@ use dits_core::repo::Repository;
 use dits_core::repo::hooks::Hook;
 use dits_core::repo::pointer_walk::GitId;
 
+use crate::collecting;
 use crate::here::Here;
 use crate::hooks;
 use crate::media_address;
@@ -39,6 +40,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let here = Here::find()?;
     let repository = here.repository()?;
     hooks::run_kept(&repository, Hook::PrePush, &[&args.remote, &args.url], Some(&updates))?;
+    collecting::start_if_due(&repository, &repository.settings()?);
     if is_dits(&repository, args) {
         return Ok(());
     }

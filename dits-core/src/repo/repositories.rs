@@ -1,0 +1,142 @@
+//! Repositories that use a store beside the one it belongs to.
+//!
+//! **For:** a store that several repositories write to (`dits.storage`), or that others read from (alternates, remotes
+//! on a local path): what any of them needs stays.
+//!
+//! **May touch:** the file `repositories` in a store's folder.
+//!
+//! **Must hold:**
+//! - a repository is listed before it relies on the store, wherever the list can be written to;
+//! - nothing but [`forget`] takes a line away.
+//!
+//! **Format:** `docs/formats/collection-v1.md`.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const LIST: &str = "repositories";
+
+/// The list cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {path}", path = .path.display())]
+pub struct ListError {
+    /// The list.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Lists the git directories of the repositories that use the store at `store_dir`.
+///
+/// # Errors
+///
+/// [`ListError`] if the list is there and cannot be read.
+pub fn list(store_dir: &Path) -> Result<Vec<PathBuf>, ListError> {
+    let text = read(&store_dir.join(LIST))?;
+    Ok(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(unescape).collect())
+}
+
+/// Notes that the repository with this git directory uses the store. Nothing is written where that is known.
+///
+/// # Errors
+///
+/// [`ListError`] if it cannot be noted.
+pub fn note(store_dir: &Path, git_dir: &Path) -> Result<(), ListError> {
+    let path = store_dir.join(LIST);
+    let failed = |source| ListError { path: path.clone(), source };
+    let git_dir = fs::canonicalize(git_dir).unwrap_or_else(|_| git_dir.to_owned());
+    let line = escape(&git_dir);
+    let text = read(&path)?;
+    if text.split(|byte| *byte == b'\n').any(|known| known == line) {
+        return Ok(());
+    }
+    let mut file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    // One that was cut off by a power loss must not swallow this line. Empty ones are passed over.
+    let start: &[u8] = if text.last().is_none_or(|last| *last == b'\n') { b"" } else { b"\n" };
+    file.write_all(&[start, &line, b"\n"].concat()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// Takes a repository from the list; returns false if it was not in there.
+///
+/// # Errors
+///
+/// [`ListError`] if the list cannot be changed.
+pub fn forget(store_dir: &Path, git_dir: &Path) -> Result<bool, ListError> {
+    let path = store_dir.join(LIST);
+    let failed = |source| ListError { path: path.clone(), source };
+    let known = list(store_dir)?;
+    let same = |listed: &Path| listed == git_dir || fs::canonicalize(git_dir).is_ok_and(|git_dir| git_dir == listed);
+    let left: Vec<&PathBuf> = known.iter().filter(|listed| !same(listed)).collect();
+    if left.len() == known.len() {
+        return Ok(false);
+    }
+    let temporary = store_dir.join(format!("{LIST}-{:016x}", rand::random::<u64>()));
+    let text: Vec<u8> = left.iter().flat_map(|listed| [escape(listed), vec![b'\n']].concat()).collect();
+    let mut file = File::create_new(&temporary).map_err(failed)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&temporary, &path).map_err(failed)?;
+    Ok(true)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ListError> {
+    match fs::read(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        read => read.map_err(|source| ListError { path: path.to_owned(), source }),
+    }
+}
+
+/// A path in one line: a line feed is `%0a`, and a percent sign `%25`.
+fn escape(path: &Path) -> Vec<u8> {
+    let escaped = path.as_os_str().as_bytes().iter().flat_map(|byte| match byte {
+        b'\n' => b"%0a".to_vec(),
+        b'%' => b"%25".to_vec(),
+        byte => vec![*byte],
+    });
+    escaped.collect()
+}
+
+fn unescape(line: &[u8]) -> PathBuf {
+    let mut path = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((byte, later)) = rest.split_first() {
+        let (byte, later) = match (byte, later) {
+            (b'%', [b'0', b'a', later @ ..]) => (b'\n', later),
+            (b'%', [b'2', b'5', later @ ..]) => (b'%', later),
+            _ => (*byte, later),
+        };
+        path.push(byte);
+        rest = later;
+    }
+    PathBuf::from(OsStr::from_bytes(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_listed_once_and_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = dir.path();
+        assert!(list(store).expect("none").is_empty() && list(&store.join("no/store")).expect("none").is_empty());
+        let paths = ["/a/plain one.git", "/100%/it\nis", "/c%0a"].map(PathBuf::from);
+        for path in paths.iter().chain(&paths) {
+            note(store, path).expect("noted");
+        }
+        assert_eq!(list(store).expect("read"), paths);
+        assert!(forget(store, &paths[1]).expect("changed") && !forget(store, &paths[1]).expect("read"));
+        assert_eq!(list(store).expect("read"), [paths[0].clone(), paths[2].clone()]);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join(LIST), "/one\n/tw").expect("written");
+        note(dir.path(), Path::new("/three")).expect("noted");
+        assert_eq!(list(dir.path()).expect("read"), ["/one", "/tw", "/three"].map(PathBuf::from));
+    }
+}
