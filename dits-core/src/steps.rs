@@ -73,6 +73,8 @@ steps! {
     ContentProven = "content-proven",
     /// That the file is held is on stable storage; the client was not told.
     HeldRecorded = "held-recorded",
+    /// Rows of held files that nobody needs are gone; what they named is still stored.
+    HeldReleased = "held-released",
     /// A journal says that a path is to be hydrated; git was not answered.
     HydrationNoted = "hydration-noted",
     /// A path's content is complete in an unnamed file, and the journal says so.

@@ -337,6 +337,11 @@ impl Store {
         lock(&self.known).refresh(&self.layout)
     }
 
+    /// Closes packs that a collection of another process has removed: while they are open the disk keeps their room.
+    pub fn let_go_of_removed(&self) {
+        lock(&self.handles).let_go_of_removed();
+    }
+
     /// Brings to stable storage what any writer of any process has committed so far, those that
     /// died before they could included.
     ///

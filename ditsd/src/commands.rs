@@ -8,6 +8,7 @@
 
 mod config;
 mod fsck;
+mod gc;
 pub mod hook;
 mod repo;
 mod serve;
@@ -34,6 +35,7 @@ enum Command {
     Serve(serve::Arguments),
     #[command(subcommand)]
     Repo(repo::Command),
+    Gc(gc::Arguments),
     #[command(subcommand)]
     Config(config::Command),
     Fsck(fsck::Arguments),
@@ -89,6 +91,7 @@ pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Repo(command) => repo::run(command),
+        Command::Gc(arguments) => gc::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Fsck(arguments) => fsck::run(&arguments),
         Command::Hook(command) => return hook::run(&command),

@@ -13,6 +13,7 @@
 //! **Format:** `docs/formats/server-root-v1.md`.
 
 mod check;
+mod collection;
 mod held;
 mod leases;
 mod presence;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use collection::{Age, Release, Released};
 pub use held::Held;
 pub use leases::{Lease, LeaseId};
 pub use repos::{RepoId, RepoKey, RepoRow};

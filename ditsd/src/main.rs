@@ -14,6 +14,7 @@
 
 mod commands;
 
+mod collecting;
 mod control;
 mod data;
 mod listen;

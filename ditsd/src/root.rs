@@ -74,6 +74,9 @@ pub enum RootError {
     /// Another server runs on it.
     #[error("another ditsd serves {0}")]
     Locked(PathBuf),
+    /// Another collection is under way.
+    #[error("another collection of {0} is under way")]
+    CollectionLocked(PathBuf),
     /// A file does not hold what it should.
     #[error("{path} is damaged: {reason}")]
     Damaged {
@@ -146,11 +149,24 @@ impl Root {
     ///
     /// [`RootError::Locked`] while another server runs on it.
     pub fn lock(&self) -> Result<RootLock, RootError> {
-        let path = self.dir.join("lock");
+        self.lock_file("lock", RootError::Locked)
+    }
+
+    /// Takes the root for one collection; a server may run on it.
+    ///
+    /// # Errors
+    ///
+    /// [`RootError::CollectionLocked`] while another collection is under way.
+    pub fn lock_for_collection(&self) -> Result<RootLock, RootError> {
+        self.lock_file("collecting", RootError::CollectionLocked)
+    }
+
+    fn lock_file(&self, name: &str, locked: fn(PathBuf) -> RootError) -> Result<RootLock, RootError> {
+        let path = self.dir.join(name);
         let file = files::open_for_lock(&path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(RootLock { _file: file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(RootError::Locked(self.dir.clone())),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(locked(self.dir.clone())),
             Err(error) => Err(files::failed("lock", &path)(error.into())),
         }
     }
@@ -234,8 +250,19 @@ impl Root {
 }
 
 const OWN_DIRS: [&str; 5] = ["repos", "store", "tls", "hooks", "unfinished"];
-const OWN_NAMES: [&str; 10] =
-    ["repos", "store", "tls", "hooks", "unfinished", "format", "lock", "server-id", "receipt-key", "meta.sqlite"];
+const OWN_NAMES: [&str; 11] = [
+    "repos",
+    "store",
+    "tls",
+    "hooks",
+    "unfinished",
+    "format",
+    "lock",
+    "collecting",
+    "server-id",
+    "receipt-key",
+    "meta.sqlite",
+];
 
 #[cfg(test)]
 mod tests {

@@ -83,6 +83,8 @@ pub struct Ready {
 
 /// How long running calls may go on after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How often packs are closed that were removed.
+const LET_GO_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a silent client is asked whether it is still there.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long it has to answer.
@@ -164,6 +166,7 @@ impl Prepared {
         let incoming = listen::connections(tcp, self.tls, listen::Limits::default()).map_err(system("use a socket"))?;
         let quic = data::quic_endpoint(udp, self.quic_tls).map_err(system("use a socket"))?;
         tokio::spawn(self.data.serve_quic(quic.clone()));
+        tokio::spawn(let_go_of_removed(self.blobs.clone()));
         // The HTTP API will stand beside this service, chosen by the request's path.
         let service = ControlServer::new(self.control).max_decoding_message_size(MESSAGE_LEN_MAX);
         let service = InterceptedService::new(service, self.guard);
@@ -195,6 +198,16 @@ impl Prepared {
         self.blobs.store().sync()?;
         self.db.checkpoint()?;
         Ok(())
+    }
+}
+
+/// Gives back the room of packs that a collection removes beside this server.
+async fn let_go_of_removed(blobs: Blobs) {
+    let mut interval = tokio::time::interval(LET_GO_INTERVAL);
+    loop {
+        interval.tick().await;
+        let store = blobs.store().clone();
+        let _ = tokio::task::spawn_blocking(move || store.let_go_of_removed()).await;
     }
 }
 

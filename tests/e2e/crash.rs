@@ -33,11 +33,13 @@ enum Scene {
     Push,
     /// The server, receiving media that another repository has.
     PushOfSharedMedia,
+    /// A collection of the server's root: `server_gc.rs`.
+    ServerGc,
 }
 
 /// Where each step is stopped at. The compiler holds that none is forgotten.
 fn scenes(step: Step) -> &'static [Scene] {
-    use Scene::{Add, Checkout, Collect, Dehydrate, Fetch, Push, PushOfSharedMedia, Share};
+    use Scene::{Add, Checkout, Collect, Dehydrate, Fetch, Push, PushOfSharedMedia, ServerGc, Share};
     match step {
         Step::PackOpened | Step::PackPayloadWritten | Step::PackLogWritten | Step::PackIndexed => &[Add, Fetch, Push],
         Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
@@ -50,6 +52,7 @@ fn scenes(step: Step) -> &'static [Scene] {
         | Step::CollectDone => &[Collect],
         Step::RepoRegistered | Step::RepoCreated | Step::ContentProven | Step::HeldRecorded => &[Push],
         Step::PresenceRecorded => &[PushOfSharedMedia],
+        Step::HeldReleased => &[ServerGc],
         Step::HydrationNoted => &[Checkout],
         Step::HydrationWritten
         | Step::HydrationNamed

@@ -9,6 +9,7 @@ mod shared_blocks;
 mod clone;
 mod fetch;
 mod push;
+mod server_gc;
 mod share;
 
 mod gate;

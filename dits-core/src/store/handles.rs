@@ -96,6 +96,12 @@ impl Handles {
         self.checked.remove(&no);
     }
 
+    /// Lets go of the handles of packs that were removed, so that the disk gets their room back.
+    pub fn let_go_of_removed(&mut self) {
+        let is_removed = |handle: &Handle| matches!(handle, Handle::Pack(pack) if pack.is_removed());
+        self.by_no.retain(|_, (handle, _)| !is_removed(handle));
+    }
+
     /// Lets go of every handle.
     pub fn clear(&mut self) {
         self.by_no.clear();
@@ -160,6 +166,10 @@ mod tests {
         std::fs::write(&path, [0; TRAILER_LEN]).expect("written");
         let opened = open(&layout, &rows[0], handles.checked(0)).expect("looked at");
         assert!(matches!(opened, Handle::Unusable(_, PackProblem::Damaged)), "{opened:?}");
+        std::fs::remove_file(layout.sealed_pack(&rows[199].hash.expect("sealed"))).expect("removed");
+        handles.let_go_of_removed();
+        assert_eq!(handles.by_no.len(), HANDLES_MAX - 1);
+        assert!(handles.get(199).is_none() && handles.get(198).is_some());
         handles.forget(5);
         assert!(handles.checked(5).is_none());
     }

@@ -103,6 +103,11 @@ enum Entries {
 }
 
 impl Pack {
+    /// Returns true if the pack has no name any more: it takes room until it is closed.
+    pub fn is_removed(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
     /// Opens a sealed pack, and checks its whole table unless it is as it was when it was `checked`.
     pub fn open_sealed(layout: &Layout, hash: &PackHash, checked: Option<Checked>) -> Result<Pack, OpenError> {
         let path = layout.sealed_pack(hash);

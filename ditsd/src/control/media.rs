@@ -14,7 +14,7 @@ use dits_core::repo_path::RepoName;
 
 use super::Shared;
 use super::refusal::CallError;
-use crate::blobs::KnownLost;
+use crate::blobs::{BlobError, KnownLost};
 use crate::clock::now;
 use crate::db::{Held, LeaseId, RepoRow};
 use crate::rules::{ids, lease, receipt};
@@ -59,6 +59,8 @@ impl Shared {
 
     fn missing_in(&self, repo: &RepoRow, lease: LeaseId, groups: &[Vec<ItemId>]) -> Result<Vec<Vec<bool>>, CallError> {
         let domain = repo.domain();
+        // A collection that has begun waits until the lease is written; one that begins later sees it.
+        let _guard = self.blobs.store().guard().map_err(BlobError::from)?;
         let ask = |group: &Vec<ItemId>| self.blobs.are_usable(domain, group);
         let present: Vec<Vec<bool>> = groups.iter().map(ask).collect::<Result<_, _>>()?;
         let pairs = groups.iter().flatten().zip(present.iter().flatten());

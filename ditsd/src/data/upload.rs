@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use dits_core::codec::{Codec, Decoder};
 use dits_core::item::{ItemId, ItemKind};
 use dits_core::pack_format::Domain;
+use dits_core::store::collect::Guard;
 use dits_core::store::{NewItem, PackWriter, ReadError, Store, WriteError};
 use dits_core::wire::frame::{Frame, ItemFrame, RefusalCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -142,11 +143,12 @@ struct Leaning {
     /// Packs of this one do.
     there: Vec<ItemId>,
     since: Instant,
+    _guard: Guard,
 }
 
 impl Leaning {
-    fn new() -> Leaning {
-        Leaning { adopted: Vec::new(), there: Vec::new(), since: Instant::now() }
+    fn new(guard: Guard) -> Leaning {
+        Leaning { adopted: Vec::new(), there: Vec::new(), since: Instant::now(), _guard: guard }
     }
 
     fn note(&mut self, id: ItemId, is_own: bool) {
@@ -178,7 +180,7 @@ impl<'a> Writer<'a> {
         let mut batch = Vec::new();
         while jobs.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
             if self.leaning.is_none() {
-                self.leaning = Some(Leaning::new());
+                self.leaning = Some(Leaning::new(self.store.guard().map_err(store_failed)?));
             }
             let stored = self.which_are_stored(&batch)?;
             for (job, is_stored) in batch.drain(..).zip(stored) {

@@ -77,8 +77,6 @@ impl Db {
         self.write(|connection| connection.execute("DELETE FROM leases WHERE expires = ?1", [WITH_ITS_PROOF]).map(drop))
     }
 
-    // The collection of a root reads them.
-    #[allow(dead_code)]
     /// Hands over each item that is leased at `now`, with the domain of the repository that it is leased in.
     ///
     /// # Errors
@@ -118,7 +116,6 @@ impl Db {
     }
 }
 
-#[allow(dead_code)]
 /// Number, repository and items of a row of `leased`.
 type LeasedRow = (i64, [u8; 16], Vec<u8>);
 

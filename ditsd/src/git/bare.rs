@@ -8,8 +8,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use dits_core::git_index::ObjectFormat;
+use dits_core::repo::git_program::GitError as ProgramError;
 use dits_core::repo_path::RepoName;
 use dits_core::steps::{self, Step};
 
@@ -74,6 +76,16 @@ impl Git {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("remove", &path)(error)),
         }
+    }
+
+    /// Has git tidy the repository up, and let go of what nothing has reached for `grace`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`] if git refuses, since it is at it already for example. Nothing is lost then.
+    pub fn collect(&self, name: &RepoName, grace: Duration) -> Result<(), ProgramError> {
+        let prune = format!("--prune={}.seconds.ago", grace.as_secs());
+        self.program_for(name).with_config("gc.autoDetach=false").run(["gc", "--quiet", &prune])
     }
 
     fn init(&self, path: &Path, object_format: ObjectFormat) -> Result<(), GitError> {
