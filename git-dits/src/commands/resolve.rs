@@ -253,10 +253,8 @@ fn stage(git: &GitProgram, repository: &Repository, put: &[(&BStr, Put<'_>)]) ->
 
 /// Has git write files from its index where nothing stands, pointers as they are. Returns those.
 fn check_out(here: &Here, top: &Path, put: &[(&BStr, Put<'_>)]) -> Result<Vec<MediaFile>, Failure> {
-    /// Content takes the place of exactly the pointer later, as everywhere else.
-    const NO_FILTER: [&str; 4] =
-        ["filter.dits.process=", "filter.dits.smudge=", "filter.dits.clean=", "filter.dits.required=false"];
-    let git = NO_FILTER.into_iter().fold(here.git.clone().in_dir(top), |git, setting| git.with_config(setting));
+    // Without our filter, as git is called from here: content takes the place of exactly the pointer later.
+    let git = here.git.clone().in_dir(top);
     let files: Vec<(&BStr, &Blob)> = put
         .iter()
         .filter_map(|(path, put)| match put {
