@@ -21,6 +21,7 @@ pub mod helper_program;
 pub mod hooks;
 pub mod hydration_journal;
 pub mod index_stat;
+pub mod interruption;
 pub mod named_files;
 pub mod pointer_walk;
 pub mod repositories;

@@ -7,14 +7,13 @@
 //! **Must hold:** whatever fails is named, with the command that goes on; git has decided on its exit status by then.
 
 use std::io;
-use std::ops::ControlFlow;
 
 use dits_core::operations::hydrate_tree::{self, Batch, Failed, Hydration, Outcome, Wanted};
 use dits_core::repo::Repository;
 use dits_core::repo::index_stat::NotPatched;
+use dits_core::repo::interruption::Interruption;
 
 use crate::bar::Bar;
-use crate::interruption::Interruption;
 use crate::report::{Report, shown};
 use crate::smudge::Fetch;
 use crate::stores::Stores;
@@ -49,10 +48,7 @@ pub fn hydrate(
     let bar = Bar::new(batch.wanted.iter().map(|wanted| wanted.pointer.size).sum());
     let watch = |count: u64| {
         bar.advance(count);
-        match interruption.was_asked() {
-            false => ControlFlow::Continue(()),
-            true => ControlFlow::Break(()),
-        }
+        interruption.go_on()
     };
     let sources = match stores.all() {
         Ok(sources) => sources,

@@ -16,7 +16,6 @@ mod delayed;
 mod hooks;
 mod hydrating;
 mod input;
-mod interruption;
 mod passing;
 mod policy;
 mod report;

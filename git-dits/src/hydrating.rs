@@ -10,7 +10,6 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
@@ -26,18 +25,18 @@ use dits_core::repo::fetch_patterns::FetchPatterns;
 use dits_core::repo::helper_program::{self, Missing};
 use dits_core::repo::hydration_journal;
 use dits_core::repo::index_stat::{self, NotPatched, Restat};
+use dits_core::repo::interruption::Interruption;
 use dits_core::repo::work_tree_file::{self, State};
 use dits_core::repo_path::RepoPath;
 use dits_core::store::Sources;
 
 use crate::filter_config;
 use crate::here::Here;
-use crate::interruption::{INTERRUPTED, Interruption};
 use crate::media_address;
 use crate::pointers::{self, MediaFile};
 use crate::programs::Programs;
 use crate::progress::{self, Progress};
-use crate::report::{self, Failure};
+use crate::report::{self, Failure, INTERRUPTED};
 
 /// Which paths are wanted, from the command line.
 #[derive(clap::Args)]
@@ -155,10 +154,7 @@ pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: W
     let progress = Mutex::new(Progress::of_bytes("hydrating", wanted.iter().map(|wanted| wanted.pointer.size).sum()));
     let watch = |count: u64| {
         progress.lock().unwrap_or_else(|broken| broken.into_inner()).advance(count);
-        match interruption.was_asked() {
-            false => ControlFlow::Continue(()),
-            true => ControlFlow::Break(()),
-        }
+        interruption.go_on()
     };
     let hydration = Hydration::of(repository, sources, wanted);
     let outcome = hydrate_tree(hydration, &watch).map_err(|error| Failure::new("cannot hydrate").because(&error));

@@ -18,7 +18,6 @@ mod git;
 mod here;
 mod hooks;
 mod hydrating;
-mod interruption;
 mod media_address;
 mod media_files;
 mod out;

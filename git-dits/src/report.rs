@@ -22,6 +22,9 @@ Exit status:
   3    refused (a lock, a permission, a setting of somebody else)
   255  a bug in Dits";
 
+/// The exit status of a program that was interrupted, as shells have it.
+pub const INTERRUPTED: u8 = 130;
+
 /// Says something that is worth knowing but stops nothing.
 pub fn warn(message: &str) {
     eprintln!("warning: {message}");

@@ -138,11 +138,7 @@ fn odd_names_and_other_hashes_are_resolved() {
     use std::os::unix::ffi::OsStrExt;
     let world = World::new();
     for format in ["sha1", "sha256"] {
-        let name = format!("film-{format}");
-        world.git(&["init", "-q", "--object-format", format, &name]).ok();
-        let repo = Repo::at(&world, world.path(&name));
-        repo.git(&["dits", "track", "*.mov"]).ok();
-        repo.commit("media");
+        let repo = world.repo_of(format, &format!("film-{format}"), &["*.mov"]);
         let names: [&[u8]; 5] = [b"-x.mov", b"it's \"q\".mov", b"line\nend.mov", b"\xff\xfe.mov", b"*.mov"];
         let write = |content: &[u8]| {
             for name in names {
@@ -226,7 +222,8 @@ fn what_is_saved_while_a_conflict_is_resolved_stays() {
         let real = world.call("sh").args(["-c", "command -v git"]).run().ok();
         let own = world.path("own-git");
         std::fs::create_dir(&own).expect("ours");
-        let saves = format!("[ \"$1\" != {during} ] || printf saved > '{}'", repo.dir().join(path).display());
+        let save = format!("printf saved > '{}'", repo.dir().join(path).display());
+        let saves = format!("case \" $* \" in *\" {during} \"*) {save};; esac");
         std::fs::write(own.join("git"), format!("#!/bin/sh\n{saves}\nexec {real} \"$@\"\n")).expect("ours");
         std::fs::set_permissions(own.join("git"), PermissionsExt::from_mode(0o755)).expect("ours");
         let programs = dits_tests::programs::folder();
@@ -325,10 +322,7 @@ fn nothing_is_removed_or_replaced_through_a_linked_folder() {
 fn a_file_that_both_sides_have_moved_away_is_resolved() {
     let world = World::new();
     for format in ["sha1", "sha256"] {
-        let name = format!("film-{format}");
-        world.git(&["init", "-q", "--object-format", format, &name]).ok();
-        let repo = Repo::at(&world, world.path(&name));
-        repo.git(&["dits", "track", "*.mov"]).ok();
+        let repo = world.repo_of(format, &format!("film-{format}"), &["*.mov"]);
         repo.write("a.mov", base());
         repo.commit("the first cut");
         repo.git(&["checkout", "-q", "-b", "side"]).ok();

@@ -1,8 +1,8 @@
 //! `git push dits://…`.
 
+use dits_tests::World;
 use dits_tests::media::{MIB, noise, overwritten};
 use dits_tests::repo::bytes_below;
-use dits_tests::{Repo, World};
 
 #[test]
 fn a_push_brings_media_and_history_to_the_server() {
@@ -25,9 +25,7 @@ fn a_repository_of_sha_256_makes_the_remote_one_by_its_first_push() {
     let world = World::new();
     let server = world.serve();
     let share = format!("dits::{}", world.path("nas/film.git").display());
-    world.git(&["init", "-q", "--object-format=sha256", "film"]).ok();
-    let repo = Repo::at(&world, world.path("film"));
-    repo.git(&["dits", "track", "*.bin"]).ok();
+    let repo = world.repo_of("sha256", "film", &["*.bin"]);
     let content = noise(7, 3 * MIB);
     repo.write("a.bin", &content);
     let head = repo.commit("a take");

@@ -69,9 +69,14 @@ impl World {
 
     /// Makes a repository in which `*.bin` and `*.mp4` are media, that being committed.
     pub fn repo(&self, name: &str) -> Repo<'_> {
-        self.git(&["init", "-q", name]).ok();
+        self.repo_of("sha1", name, &["*.bin", "*.mp4", "*.mov"])
+    }
+
+    /// Makes a repository whose objects are named by `object_format`, in which `patterns` are media, that being committed.
+    pub fn repo_of(&self, object_format: &str, name: &str, patterns: &[&str]) -> Repo<'_> {
+        self.git(&["init", "-q", "--object-format", object_format, name]).ok();
         let repo = Repo::at(self, self.path(name));
-        repo.git(&["dits", "track", "*.bin", "*.mp4", "*.mov"]).ok();
+        repo.git(&[&["dits", "track"], patterns].concat()).ok();
         repo.commit("media are tracked");
         repo
     }

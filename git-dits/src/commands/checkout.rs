@@ -6,16 +6,18 @@
 //!
 //! **Must hold:** nothing is fetched; a file that the user saved something into is left as it is.
 
+use bstr::ByteSlice;
 use dits_core::operations::hydrate::{self, Completeness};
 use dits_core::operations::needed_media::counted;
 use dits_core::repo::stores;
 use serde::Serialize;
 
+use super::fetch::Missing;
 use super::track::BStringArg;
 use crate::here::Here;
 use crate::hydrating::{self, Which};
 use crate::out::Out;
-use crate::pointers::{self, MediaFile};
+use crate::pointers;
 use crate::report::{EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
 
@@ -37,13 +39,6 @@ struct Facts {
     missing: Vec<Missing>,
 }
 
-#[derive(Serialize)]
-struct Missing {
-    path: String,
-    oid: String,
-    size: u64,
-}
-
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let here = Here::find()?;
@@ -56,7 +51,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let Some(pointer) = file.pointer else { continue };
         match hydrate::completeness(&sources, &pointer)? {
             Completeness::Complete => ready.push(file),
-            _ => missing.push(missing_one(&file, pointer)),
+            _ => missing.push(Missing::new(file.entry.path.as_bstr(), &pointer, None)),
         }
     }
     let outcome = hydrating::hydrate(&here, &repository, &sources, Which::Files(&ready))?;
@@ -79,10 +74,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(not_here(&facts.missing)),
     }
-}
-
-fn missing_one(file: &MediaFile, pointer: dits_core::pointer::Pointer) -> Missing {
-    Missing { path: file.entry.path.to_string(), oid: pointer.oid.to_string(), size: pointer.size }
 }
 
 fn not_here(missing: &[Missing]) -> Failure {

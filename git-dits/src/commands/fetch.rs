@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use dits_core::operations::needed_media::counted;
 use dits_core::pointer::Pointer;
 use dits_core::repo::Repository;
@@ -66,12 +66,26 @@ pub struct FetchFacts {
     missing: Vec<Missing>,
 }
 
+/// A file whose content is not here.
 #[derive(Serialize)]
-struct Missing {
-    path: String,
+pub struct Missing {
+    /// A path that it has.
+    pub path: String,
+    /// Its oid.
     oid: String,
-    size: u64,
-    reason: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Why, where somebody was asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Missing {
+    /// The file at `path`.
+    pub fn new(path: &BStr, pointer: &Pointer, reason: Option<&str>) -> Missing {
+        let (path, oid) = (path.to_string(), pointer.oid.to_string());
+        Missing { path, oid, size: pointer.size, reason: reason.map(str::to_owned) }
+    }
 }
 
 /// Runs the command.
@@ -126,12 +140,8 @@ fn all_media(here: &Here, repository: &Repository) -> Result<Vec<Wanted>, Failur
 
 /// The facts of a fetch.
 pub fn facts(fetched: &Fetched, media: &[Wanted]) -> FetchFacts {
-    let missing = first_path_of_each(fetched, media).into_iter().map(|(file, reason)| Missing {
-        path: file.path.to_string(),
-        oid: file.pointer.oid.to_string(),
-        size: file.pointer.size,
-        reason: reason.to_owned(),
-    });
+    let missing = first_path_of_each(fetched, media).into_iter();
+    let missing = missing.map(|(file, reason)| Missing::new(file.path.as_bstr(), &file.pointer, Some(reason)));
     FetchFacts {
         here: fetched.here_count,
         fetched: fetched.fetched_count,

@@ -95,11 +95,7 @@ fn an_index_of_another_name() {
 #[test]
 fn a_repository_of_sha_256() {
     let world = World::new();
-    world.git(&["init", "-q", "--object-format=sha256", "film"]).ok();
-    let repo = Repo::at(&world, world.path("film"));
-    repo.git(&["dits", "track", "*.bin"]).ok();
-    repo.commit("media are tracked");
-    let scene = Scene::set_in(repo);
+    let scene = Scene::set_in(world.repo_of("sha256", "film", &["*.bin"]));
     assert_eq!(scene.repo().head().len(), 64);
     a_day_in(&scene);
     scene.git(&["switch", "-q", "main"]);
