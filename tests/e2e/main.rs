@@ -29,6 +29,7 @@ mod interrupt;
 
 mod every_command;
 mod gui;
+mod progress;
 
 mod corpus;
 mod scripts;

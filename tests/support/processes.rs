@@ -68,6 +68,24 @@ pub fn stopped_in(group: Pid) -> Pid {
     stopped.expect("it was waited for")
 }
 
+/// Waits for a process to be stopped that has this among the variables of its environment, and returns it.
+///
+/// # Panics
+///
+/// If none ever is.
+pub fn stopped_with(variable: &str) -> Pid {
+    let has_it = |process: &Process| {
+        let environment = std::fs::read(format!("/proc/{}/environ", process.pid.as_raw_nonzero())).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|found| found == variable.as_bytes())
+    };
+    let mut stopped = None;
+    until("a stop", || {
+        stopped = stats().find(|process| process.is_stopped && has_it(process)).map(|process| process.pid);
+        stopped.is_some()
+    });
+    stopped.expect("it was waited for")
+}
+
 /// Watches how much memory the processes of a group take, until it is asked.
 pub struct PeakMemory {
     stop: Arc<AtomicBool>,

@@ -13,6 +13,7 @@ mod clips;
 mod clone;
 mod collect;
 mod compressible;
+mod full_size;
 mod growth;
 mod measure;
 mod media;
@@ -27,9 +28,10 @@ use measure::Report;
 /// A bench that prints its own rows.
 type Workload = fn(&tools::Bench, &mut Report);
 
-const WORKLOADS: [(&str, Workload); 10] = [
+const WORKLOADS: [(&str, Workload); 11] = [
     ("add", add::run),
     ("memory", memory::run),
+    ("full-size", full_size::run),
     ("growth", growth::run),
     ("clips", clips::run),
     ("compressible", compressible::run),
