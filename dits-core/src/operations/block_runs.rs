@@ -12,6 +12,7 @@ use std::fs::File;
 use std::iter::Peekable;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Scope;
 
@@ -36,8 +37,11 @@ const RUNS_WAITING: usize = 2;
 const THREADS_MAX: usize = 4;
 
 /// How many threads to work with here: one for each core, within bounds.
+///
+/// The system is asked once: it reads files for its answer, which takes longer than hashing a short file.
 pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX))
 }
 
 /// Neighbouring blocks whose values are wanted, and the chunks that they touch.

@@ -19,6 +19,7 @@ mod storing;
 #[cfg(test)]
 mod tests;
 
+use super::block_runs;
 use crate::item::ItemId;
 use crate::limits;
 use crate::manifest::ManifestError;
@@ -38,8 +39,7 @@ pub struct CleanOptions {
 
 impl Default for CleanOptions {
     fn default() -> CleanOptions {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        CleanOptions { hash_threads: cores.min(2) }
+        CleanOptions { hash_threads: block_runs::threads().min(2) }
     }
 }
 
