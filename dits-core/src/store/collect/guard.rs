@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::super::error::StoreError;
 use super::super::layout::{Layout, is_absent};
-use super::super::{Sharing, Store};
+use super::super::{Sharing, Store, lock};
 
 /// How often a guard that somebody holds is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -35,20 +35,25 @@ impl Store {
     /// Takes the guard: held from before the store is asked what it has until what rests on the answer is
     /// written down where a collection looks for it.
     ///
-    /// On a network file system, and where the store cannot be written to, there is none.
+    /// On a network file system, and where nobody ever took one and none can be made, there is none.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if it cannot be taken.
     pub fn guard(&self) -> Result<Guard, StoreError> {
-        if self.sharing == Sharing::Network || !self.is_writable {
+        if self.sharing == Sharing::Network {
             return Ok(Guard { _file: None });
         }
         let path = self.layout.guard();
         match take(&path) {
-            Ok(file) => Ok(Guard { _file: Some(file) }),
-            // Nobody who can write nothing here is waited for, and a full disk keeps no one from adding
-            // what is known.
+            Ok(file) => {
+                // An index of this process alone knows what was condemned when it was last refreshed.
+                if !lock(&self.known).is_on_disk() {
+                    self.refresh()?;
+                }
+                Ok(Guard { _file: Some(file) })
+            }
+            // A collection leaves a guard behind, so there was none here.
             Err(error) if is_unwritable(&error) => Ok(Guard { _file: None }),
             Err(source) => Err(StoreError::io(&path, source)),
         }
@@ -90,13 +95,23 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// Puts the guard aside, so that whoever takes it from now on takes another one.
+    /// Puts the guard aside, so that whoever takes it from now on takes another one, which is made first: on a
+    /// full disk nobody else could.
     pub fn put_aside(layout: &Layout) -> Result<Earlier, StoreError> {
         let (path, aside) = (layout.guard(), layout.left_guard(&rand::random()));
-        match fs::rename(&path, &aside) {
-            Err(source) if !is_absent(&source) => return Err(StoreError::io(&path, source)),
-            _ => {}
-        }
+        let next = layout.left_guard(&rand::random());
+        let failed = |source| StoreError::io(&path, source);
+        File::create_new(&next).map_err(failed)?;
+        let put = match fs::rename(&path, &aside) {
+            Err(source) if !is_absent(&source) => Err(source),
+            // Not over one that somebody has made and taken meanwhile.
+            _ => match fs::hard_link(&next, &path) {
+                Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(source),
+                _ => Ok(()),
+            },
+        };
+        let removed = fs::remove_file(&next);
+        put.and(removed).map_err(failed)?;
         // Those that a collection put aside which died count too.
         Ok(Earlier { held: layout.list_left_guards()? })
     }
@@ -155,6 +170,17 @@ mod tests {
         assert!(earlier.wait(Duration::ZERO).expect("looked"));
         assert!(store.layout.list_left_guards().expect("listed").is_empty());
         drop(later);
+    }
+
+    #[test]
+    fn a_collection_leaves_a_guard_to_those_who_can_make_none() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path(), Sharing::Machine);
+        let earlier = Earlier::put_aside(&store.layout).expect("put aside");
+        assert!(store.layout.guard().exists(), "on a full disk nobody could make one");
+        assert!(earlier.wait(Duration::ZERO).expect("looked"));
+        assert!(store.layout.list_left_guards().expect("listed").is_empty());
+        assert!(Store { is_writable: false, ..store }.guard().expect("taken")._file.is_some());
     }
 
     #[test]
