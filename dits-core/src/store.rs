@@ -300,6 +300,15 @@ impl Store {
         self.find_manifests(oid)
     }
 
+    /// As [`Store::manifests_of`], by what was known when the store was last refreshed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be used.
+    pub fn manifests_known(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
+        self.find_known_manifests(oid)
+    }
+
     /// Notes that a manifest does not lead to the file `oid`, although all that it names is as
     /// it should be: [`Store::manifests_of`] leaves it out from then on.
     ///

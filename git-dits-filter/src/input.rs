@@ -1,13 +1,14 @@
 //! What git sends: lines of text, and contents of any length.
 //!
-//! **For:** getting a content's bytes into large blocks with one read for each packet.
+//! **For:** getting a content's bytes into large blocks with one read for each packet, and all lines of a request
+//! with one read for as many as git has sent.
 //!
 //! **May touch:** the stream it is handed.
 //!
-//! **Must hold:** nothing behind a flush is read before the caller asks for it, since git
+//! **Must hold:** nothing behind a flush is waited for before the caller asks for it, since git
 //! waits there for the answer; no line or list of lines is longer than its limit.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 use dits_core::wire::packet_line::{self, HEADER_LEN, Header, PAYLOAD_LEN_MAX, PacketError};
 
@@ -46,15 +47,18 @@ impl From<io::Error> for InputError {
     }
 }
 
+/// Lines are read with what stands behind them, up to so many bytes. Longer reads go past the buffer.
+const BUFFER_LEN: usize = 4096;
+
 /// The stream from git.
 pub struct Input<R> {
-    from: R,
+    from: BufReader<R>,
 }
 
 impl<R: Read> Input<R> {
     /// Reads from `from`, which should not be buffered.
     pub fn new(from: R) -> Input<R> {
-        Input { from }
+        Input { from: BufReader::with_capacity(BUFFER_LEN, from) }
     }
 
     /// Reads lines up to a flush, each without its line feed. `None` at the end of the stream.
@@ -84,7 +88,7 @@ impl<R: Read> Input<R> {
 
 /// A content that is being read.
 pub struct Content<'a, R> {
-    from: &'a mut R,
+    from: &'a mut BufReader<R>,
     /// Length of the payload that comes next; `None` once the flush was read.
     next: Option<usize>,
 }

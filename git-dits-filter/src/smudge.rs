@@ -192,7 +192,12 @@ impl<'s, 'f> Smudging<'s, 'f> {
         out: &mut impl Write,
         report: &mut Report<'_>,
     ) -> Result<(), PassError> {
-        match (self.is_complete(pointer), can_delay) {
+        // What is fetched for all together may be here by then: no need to look twice for each.
+        let is_complete = match can_delay {
+            true => self.stores.all().map_err(HydrateError::from).map(|all| hydrate::is_known_here(all, pointer)),
+            false => self.is_complete(pointer),
+        };
+        match (is_complete, can_delay) {
             (Ok(true), true) => self.send(&path, pointer, For::WorkTree, out, report),
             (Ok(true), false) => self.send(&path, pointer, For::Pipe, out, report),
             (Ok(false), true) => {
@@ -228,7 +233,12 @@ impl<'s, 'f> Smudging<'s, 'f> {
         out: &mut impl Write,
         report: &mut Report<'_>,
     ) -> Result<(), PassError> {
-        match self.lacks(pointer) {
+        // A short file that was fetched is read at once: what it lacks shows before anything was sent.
+        let lacks = match pointer.size <= HELD_BACK_MAX && self.delayed.reason(pointer).is_none() {
+            true => None,
+            false => self.lacks(pointer),
+        };
+        match lacks {
             None => self.send(path, pointer, For::WorkTree, out, report),
             Some(why) => self.keep_as_pointer(path, pointer, &why, out, report),
         }

@@ -89,6 +89,15 @@ pub fn completeness(sources: &Sources, pointer: &Pointer) -> Result<Completeness
     look(sources, pointer)
 }
 
+/// Says as [`completeness`] whether a file can be hydrated, by what was known of the stores when they were last
+/// refreshed: for very many files, of which most are not here. A store that cannot be used has nothing.
+pub fn is_known_here(sources: &Sources, pointer: &Pointer) -> bool {
+    sources.manifests_known(&pointer.oid).iter().any(|hash| {
+        let manifest = usable(sources, hash, pointer);
+        manifest.is_ok_and(|manifest| missing_of(sources, &manifest).is_ok_and(|missing| missing.is_empty()))
+    })
+}
+
 /// Writes the content of a file.
 ///
 /// # Errors

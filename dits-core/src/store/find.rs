@@ -391,24 +391,29 @@ impl Store {
     }
 
     pub(super) fn find_manifests(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
-        let mut manifests = Vec::new();
         loop {
-            let places = lock(&self.known).with_index(&self.layout, |index| index.manifest_places(oid))?;
-            for place in places {
-                let Handle::Pack(pack) = self.handle(place.pack_no)? else { continue };
-                let Ok(Some(entry)) = pack.entry(place.entry_no) else { continue };
-                let hash = ManifestHash::from_bytes(entry.id.hash);
-                if entry.id.kind == ItemKind::Manifest
-                    && !manifests.contains(&hash)
-                    && pack.really_has(place.entry_no, &entry)
-                {
-                    manifests.push(hash);
-                }
-            }
+            let manifests = self.find_known_manifests(oid)?;
             if !manifests.is_empty() || !lock(&self.known).refresh_if_changed(&self.layout)? {
                 return Ok(manifests);
             }
         }
+    }
+
+    pub(super) fn find_known_manifests(&self, oid: &FileHash) -> Result<Vec<ManifestHash>, StoreError> {
+        let mut manifests = Vec::new();
+        let places = lock(&self.known).with_index(&self.layout, |index| index.manifest_places(oid))?;
+        for place in places {
+            let Handle::Pack(pack) = self.handle(place.pack_no)? else { continue };
+            let Ok(Some(entry)) = pack.entry(place.entry_no) else { continue };
+            let hash = ManifestHash::from_bytes(entry.id.hash);
+            if entry.id.kind == ItemKind::Manifest
+                && !manifests.contains(&hash)
+                && pack.really_has(place.entry_no, &entry)
+            {
+                manifests.push(hash);
+            }
+        }
+        Ok(manifests)
     }
 
     pub(super) fn find(&self, id: &ItemId) -> Result<Found, StoreError> {

@@ -213,6 +213,13 @@ impl Sources {
         Ok(manifests)
     }
 
+    /// As [`Sources::manifests_of`], by what was known when the stores were last refreshed. A store that cannot be
+    /// used has none.
+    pub fn manifests_known(&self, oid: &FileHash) -> Vec<ManifestHash> {
+        let stores = std::iter::once(&self.own).chain(&self.others);
+        stores.flat_map(|store| store.manifests_known(oid).unwrap_or_default()).collect()
+    }
+
     /// Notes in every store that can that a manifest does not lead to the file `oid`.
     pub fn note_unusable(&self, oid: &FileHash, manifest: &ManifestHash) {
         std::iter::once(&self.own).chain(&self.others).for_each(|store| store.note_unusable(oid, manifest));
