@@ -10,6 +10,7 @@ mod block_runs;
 mod chunk_stream;
 pub mod clean;
 pub mod collect;
+pub mod du;
 pub mod fsck;
 pub mod hydrate;
 pub mod hydrate_tree;

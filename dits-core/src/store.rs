@@ -27,6 +27,7 @@ mod rescue;
 mod sealing;
 mod sharing;
 mod sources;
+mod tally;
 mod whole_pack;
 mod writer;
 
@@ -44,6 +45,7 @@ pub use check::{CheckProgress, Checked, Finding, Mended, Problem, Rest, Severity
 pub use error::{PackProblem, ReadError, StoreError, WriteError};
 pub use find::Located;
 pub use sources::{Items, Sources};
+pub use tally::{Tallied, Tally};
 pub use writer::{NewItem, PackWriter};
 
 use find::LookedAgain;

@@ -7,6 +7,7 @@
 //! **Must hold:** exit status 0 done, 1 failed, 2 wrong usage, 3 refused.
 
 mod config;
+mod du;
 mod fsck;
 mod gc;
 pub mod hook;
@@ -39,6 +40,7 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     Fsck(fsck::Arguments),
+    Du(du::Arguments),
     #[command(subcommand, hide = true)]
     Hook(hook::Command),
 }
@@ -94,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Gc(arguments) => gc::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Fsck(arguments) => fsck::run(&arguments),
+        Command::Du(arguments) => du::run(&arguments),
         Command::Hook(command) => return hook::run(&command),
     };
     match done {

@@ -10,6 +10,7 @@ mod auth;
 mod checkout;
 mod dehydrate;
 mod diff;
+mod du;
 mod env;
 mod fetch;
 mod fsck;
@@ -64,6 +65,7 @@ enum Verb {
     Push(push::Args),
     Fsck(fsck::Args),
     Verify(verify::Args),
+    Du(du::Args),
     Resolve(resolve::Args),
     Roundtrip(roundtrip::Args),
     Inspect(inspect::Args),
@@ -97,6 +99,7 @@ impl Command {
             Verb::Push(args) => push::run(&args),
             Verb::Fsck(args) => fsck::run(&args),
             Verb::Verify(args) => verify::run(&args),
+            Verb::Du(args) => du::run(&args),
             Verb::Resolve(args) => resolve::run(&args),
             Verb::Roundtrip(args) => roundtrip::run(&args),
             Verb::Inspect(args) => inspect::run(&args),

@@ -19,6 +19,7 @@ mod histories;
 mod bad_work_tree;
 mod concurrent;
 mod crash;
+mod du;
 mod failed_sync;
 mod fsck;
 mod full_disk;

@@ -13,6 +13,7 @@ mod clips;
 mod clone;
 mod collect;
 mod compressible;
+mod fsck;
 mod full_size;
 mod growth;
 mod measure;
@@ -28,7 +29,7 @@ use measure::Report;
 /// A bench that prints its own rows.
 type Workload = fn(&tools::Bench, &mut Report);
 
-const WORKLOADS: [(&str, Workload); 11] = [
+const WORKLOADS: [(&str, Workload); 12] = [
     ("add", add::run),
     ("memory", memory::run),
     ("full-size", full_size::run),
@@ -40,6 +41,7 @@ const WORKLOADS: [(&str, Workload); 11] = [
     ("work-tree", work_tree::run),
     ("walk", walk::run),
     ("collect", collect::run),
+    ("fsck", fsck::run),
 ];
 
 fn main() {

@@ -93,6 +93,8 @@ impl Store {
         // That another pack has an item is relied on until this one is set aside.
         let _guard = self.guard()?;
         let mut mended = Mended::default();
+        // What is found elsewhere has to stay there until the pack is out of the way.
+        let _guard = self.guard()?;
         let mut seen = HashSet::new();
         for path in paths {
             let path = path.with_extension("pack");
