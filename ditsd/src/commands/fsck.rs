@@ -4,6 +4,8 @@
 
 mod facts;
 mod repositories;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
