@@ -21,6 +21,8 @@ pub mod verify;
 pub use chunk_stream::OutlineError;
 
 #[cfg(feature = "remote")]
+pub mod confirm_kept;
+#[cfg(feature = "remote")]
 pub mod fetch_media;
 #[cfg(feature = "remote")]
 pub mod push_media;

@@ -6,6 +6,8 @@
 //!
 //! **Must hold:** whatever the remote, an item that it hands out matches its name.
 
+use std::path::PathBuf;
+
 use crate::hash::{FileHash, ManifestHash};
 use crate::item::ItemId;
 use crate::manifest::ManifestError;
@@ -52,6 +54,15 @@ pub enum RemoteError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// What is to be known of a share cannot be written down there.
+    #[error("cannot write {path}", path = .path.display())]
+    Note {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The refs of a share cannot be listed.
     #[error("cannot list the refs of the share")]
     Refs(#[source] GitError),
@@ -77,11 +88,18 @@ impl From<ServerError> for RemoteError {
 
 impl Remote {
     /// Tells the remote from now on that the text of what it is asked about goes to another host: it cannot
-    /// know then which media is needed.
-    pub fn note_text_elsewhere(&self) {
+    /// know then which media is needed, and keeps all of it for good.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoteError::Note`] if a share cannot note it.
+    pub fn note_text_elsewhere(&self) -> Result<(), RemoteError> {
         match self {
-            Remote::Local(_) => {}
-            Remote::Server(server) => server.note_text_elsewhere(),
+            Remote::Local(share) => share.note_text_elsewhere(),
+            Remote::Server(server) => {
+                server.note_text_elsewhere();
+                Ok(())
+            }
         }
     }
 

@@ -22,6 +22,7 @@ pub mod hooks;
 pub mod hydration_journal;
 pub mod index_stat;
 pub mod interruption;
+pub mod local_needs;
 pub mod named_files;
 pub mod pointer_walk;
 pub mod repositories;

@@ -19,6 +19,7 @@ mod hook;
 mod inspect;
 mod install;
 mod ls_files;
+mod prune;
 mod pull;
 mod push;
 mod resolve;
@@ -63,6 +64,7 @@ enum Verb {
     Dehydrate(dehydrate::Args),
     Fetch(fetch::Args),
     Push(push::Args),
+    Prune(prune::Args),
     Fsck(fsck::Args),
     Verify(verify::Args),
     Du(du::Args),
@@ -97,6 +99,7 @@ impl Command {
             Verb::Dehydrate(args) => dehydrate::run(&args),
             Verb::Fetch(args) => fetch::run(&args),
             Verb::Push(args) => push::run(&args),
+            Verb::Prune(args) => prune::run(&args),
             Verb::Fsck(args) => fsck::run(&args),
             Verb::Verify(args) => verify::run(&args),
             Verb::Du(args) => du::run(&args),

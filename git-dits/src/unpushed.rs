@@ -59,7 +59,7 @@ pub fn find(repository: &Repository, settings: &Settings, branch: Option<&str>) 
 }
 
 /// The remote that `git push` would take, as far as that is settled.
-fn push_remote(repository: &Repository, branch: Option<&str>) -> Option<String> {
+pub fn push_remote(repository: &Repository, branch: Option<&str>) -> Option<String> {
     let remotes: Vec<BString> = repository.remotes().into_iter().map(|remote| remote.name).collect();
     let config = repository.config();
     let of_branch = |key: &str| branch.and_then(|branch| config.value(&format!("branch.{branch}.{key}")));

@@ -54,7 +54,7 @@ pub fn run(here: &Here, only: Option<&str>, questions: impl BufRead, answers: &m
 }
 
 /// Reads `<oid> <size>` lines, each file once.
-fn read_questions(mut from: impl BufRead) -> Result<Vec<Pointer>, Failure> {
+pub fn read_questions(mut from: impl BufRead) -> Result<Vec<Pointer>, Failure> {
     let mut wanted = Vec::new();
     let mut seen = HashSet::new();
     let mut line = Vec::new();

@@ -10,6 +10,7 @@
 //! **Format:** `docs/protocols/remote-helper.md`.
 
 mod commands;
+mod confirm;
 mod far_end;
 mod fetch;
 mod gate;
@@ -28,6 +29,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
 use dits_core::failure::{DONE, FAILED, Failure};
+use dits_core::operations::confirm_kept::Look;
 use dits_core::repo::helper_program::NO_PROGRESS;
 use far_end::{Link, Service};
 use here::{Here, parse_address};
@@ -37,7 +39,7 @@ use tunnel::GitIn;
 const LINE_LEN_MAX: u64 = 4096;
 
 const USAGE: &str = "usage: git remote-dits REMOTE ADDRESS\n   or: git remote-dits fetch-media [--no-progress] [REMOTE]\n  \
-                     or: git remote-dits push-media [--no-progress] [--dry-run] [--text-elsewhere] REMOTE";
+                     or: git remote-dits push-media [--no-progress] [--dry-run] [--text-elsewhere] REMOTE\n   or: git remote-dits kept-media [--no-progress] [--verify] REMOTE";
 
 fn main() -> ExitCode {
     #[cfg(all(debug_assertions, unix))]
@@ -72,7 +74,7 @@ fn run(args: &[OsString]) -> Result<bool, Failure> {
             writeln!(stdout, "git-remote-dits {}", env!("CARGO_PKG_VERSION"))?;
             Ok(true)
         }
-        [verb @ ("fetch-media" | "push-media"), rest @ ..] => media(verb, rest, &mut stdout),
+        [verb @ ("fetch-media" | "push-media" | "kept-media"), rest @ ..] => media(verb, rest, &mut stdout),
         [remote, address] => helper(remote, address, &mut stdout),
         _ => Err(wrong_arguments()),
     }
@@ -97,6 +99,14 @@ fn media(verb: &str, args: &[&str], stdout: &mut io::Stdout) -> Result<bool, Fai
         ("push-media", [flags @ .., remote]) => {
             let options = upload::Options::parse(flags).ok_or_else(wrong_arguments)?;
             upload::run(&here, remote, options, io::stdin().lock(), stdout).map(|()| true)
+        }
+        ("kept-media", [flags @ .., remote]) => {
+            let look = match flags {
+                [] => Look::Word,
+                ["--verify"] => Look::Content,
+                _ => return Err(wrong_arguments()),
+            };
+            confirm::run(&here, remote, look, io::stdin().lock(), stdout).map(|()| true)
         }
         _ => Err(wrong_arguments()),
     }

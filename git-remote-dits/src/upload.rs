@@ -72,7 +72,7 @@ pub fn run(
     let url = named(&repository, remote)?;
     let link = Link::open(&url, here)?;
     if options.is_text_elsewhere {
-        link.media(here)?.note_text_elsewhere();
+        link.media(here)?.note_text_elsewhere()?;
     }
     if options.is_dry_run {
         return ask(here, &link, &repository, &wanted, answers);

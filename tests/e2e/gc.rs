@@ -189,6 +189,37 @@ fn a_clone_that_reads_from_another_store_keeps_what_it_needs_there() {
 }
 
 #[test]
+fn a_share_whose_text_is_elsewhere_keeps_everything() {
+    let world = World::new();
+    let (forge, bare) = (world.bare("forge.git"), world.bare("nas.git"));
+    let url = format!("dits::{}", bare.display());
+    let repo = world.repo("film");
+    repo.git(&["config", "dits.url", &url]).ok();
+    let content = noise(1, 2 * MIB);
+    repo.write("a.bin", &content);
+    repo.commit("a take");
+    repo.push_to(&forge.display().to_string());
+    let refused = || {
+        age(&bare.join("dits"), 15 * 24 * HOUR);
+        let refused = repo.git(&["dits", "gc", &url]);
+        assert_eq!(refused.status.code(), Some(3), "{}", refused.story());
+        assert!(refused.err().contains("nobody can tell which media"), "{}", refused.story());
+    };
+    refused();
+    // A ref that names nothing of it, as somebody may push it by mistake.
+    repo.git(&["push", "-q", &url, "HEAD~1:refs/heads/side"]).ok();
+    refused();
+    fs::remove_file(bare.join("dits/text-elsewhere")).expect("it was noted");
+    repo.git(&["push", "-q", &url, ":side"]).ok();
+    // Nor is there anything to tell it where no ref is.
+    refused();
+    let other = world.clone_of(&forge.display().to_string(), "other");
+    other.git(&["config", "dits.url", &url]).ok();
+    other.git(&["dits", "pull"]).ok();
+    other.holds("a.bin", &content);
+}
+
+#[test]
 fn a_share_is_collected_by_its_own_refs_and_a_server_is_not() {
     let world = World::new();
     let bare = world.bare("nas.git");

@@ -8,6 +8,7 @@ mod shared_blocks;
 
 mod clone;
 mod fetch;
+mod prune;
 mod push;
 mod server_gc;
 mod share;

@@ -38,6 +38,21 @@ const HOOK: &str = "pre-receive";
 /// What a hook of somebody's own has to call in its place.
 pub const HOOK_CALL: &str = "git dits hook pre-receive";
 
+/// The file in a share's store that says that the text of what it has may be on another host.
+const TEXT_ELSEWHERE: &str = "text-elsewhere";
+
+/// Returns true for a share of whose media nobody can tell whether it is needed: the pointers to it may be on another
+/// host, as somebody said who pushed media there, or it has no ref at all.
+///
+/// # Errors
+///
+/// [`GitError`] if its refs cannot be listed.
+pub fn may_have_text_elsewhere(store_dir: &Path, git: &GitProgram) -> Result<bool, GitError> {
+    // One that cannot be looked for may be there.
+    let is_noted = !matches!(store_dir.join(TEXT_ELSEWHERE).try_exists(), Ok(false));
+    Ok(is_noted || Refs::list(git)?.is_empty())
+}
+
 /// A share cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ShareError {
@@ -187,6 +202,7 @@ fn write_hook(hooks: &Path, hook: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub struct LocalRemote {
     store: Store,
+    dir: PathBuf,
 }
 
 impl LocalRemote {
@@ -198,7 +214,7 @@ impl LocalRemote {
     pub fn open(options: StoreOptions) -> Result<LocalRemote, ShareError> {
         let path = options.dir.parent().unwrap_or(&options.dir);
         match is_repository(path) {
-            true => Ok(LocalRemote { store: Store::open(options)? }),
+            true => Ok(LocalRemote { dir: options.dir.clone(), store: Store::open(options)? }),
             false => Err(ShareError::NotFound { path: path.to_owned() }),
         }
     }
@@ -206,6 +222,17 @@ impl LocalRemote {
     /// The share's store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Notes for good that pointers to what is asked about, or sent, may be on another host alone.
+    pub(super) fn note_text_elsewhere(&self) -> Result<(), RemoteError> {
+        let path = self.dir.join(TEXT_ELSEWHERE);
+        let noted = match path.try_exists() {
+            Ok(true) => return Ok(()),
+            _ => fs::File::create(&path).and_then(|file| file.sync_all()),
+        };
+        let synced = noted.and_then(|()| fs::File::open(&self.dir)?.sync_all());
+        synced.map_err(|source| RemoteError::Note { path, source })
     }
 
     /// Says whether everything of a file is there, and the file is as long as its pointer says.

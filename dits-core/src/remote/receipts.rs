@@ -20,7 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::Receipt;
-use crate::hash::FileHash;
+use crate::hash::{FileHash, ManifestHash};
 use crate::pointer::Pointer;
 use crate::remote_url::RemoteUrl;
 
@@ -154,6 +154,30 @@ impl Receipts {
         find().map_err(|error| self.failed(error))
     }
 
+    /// The receipt of each of `files`, where there is one that names its size.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiptsError`] when they cannot be read. A damaged database is removed then.
+    pub fn of(&self, files: &[Pointer]) -> Result<Vec<Option<Receipt>>, ReceiptsError> {
+        let find = || {
+            let sql = "SELECT manifest, proven_at, mac FROM receipts
+                       WHERE server = ?1 AND repo = ?2 AND oid = ?3 AND size = ?4";
+            let mut statement = self.connection.prepare(sql)?;
+            let mut one = |file: &Pointer| {
+                let read = |row: &rusqlite::Row<'_>| {
+                    let manifest = ManifestHash::from_bytes(row.get(0)?);
+                    let (proven_at, mac): (i64, Vec<u8>) = (row.get(1)?, row.get(2)?);
+                    Ok(Receipt { oid: file.oid, size: file.size, manifest, proven_at: proven_at as u64, mac })
+                };
+                let params = params![self.server, self.repo, file.oid.as_bytes(), row_number(file.size)];
+                statement.query_row(params, read).optional()
+            };
+            files.iter().map(&mut one).collect::<rusqlite::Result<Vec<_>>>()
+        };
+        find().map_err(|error| self.failed(error))
+    }
+
     /// Keeps what the server gave.
     ///
     /// # Errors
@@ -260,7 +284,6 @@ fn remove(path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::ManifestHash;
 
     const SERVER: [u8; 16] = [1; 16];
     const REPO: [u8; 16] = [2; 16];
@@ -300,6 +323,8 @@ mod tests {
         assert_eq!(again.known(&[file(1), file(2), file(3)]).expect("read"), HashSet::from([file(1), file(2)]));
         again.forget(&[oid(2), oid(3)]).expect("forgotten");
         assert!(knows(&receipts, 1) && !knows(&receipts, 2));
+        let wrong = Pointer { size: 8, ..file(1) };
+        assert_eq!(receipts.of(&[file(1), file(2), wrong]).expect("read"), [Some(receipt(1)), None, None]);
     }
 
     #[test]

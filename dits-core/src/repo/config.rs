@@ -52,8 +52,14 @@ pub const GUARD_SIZE_DEFAULT: u64 = 1024 * 1024;
 /// Whether the local store is swept by itself, in the background, once it has grown. Default: true.
 pub const AUTO_COLLECT: &str = "dits.autoCollect";
 
+/// How many days the media of branches and tags stays in the local store after their last commit, although a remote
+/// keeps it; 0 for none. Default: [`FETCH_RECENT_DAYS_DEFAULT`].
+pub const FETCH_RECENT_DAYS: &str = "dits.fetchRecentDays";
+/// See [`FETCH_RECENT_DAYS`].
+pub const FETCH_RECENT_DAYS_DEFAULT: u64 = 7;
+
 /// Every key that is read.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     URL,
     COMMITTED_URL,
     STORAGE,
@@ -65,6 +71,7 @@ pub const KEYS: [&str; 11] = [
     INSTALL_HOOKS,
     GUARD_SIZE,
     AUTO_COLLECT,
+    FETCH_RECENT_DAYS,
 ];
 
 /// The keys that count in a committed `.ditsconfig`.
@@ -127,6 +134,8 @@ pub struct Settings {
     pub installs_hooks: bool,
     /// [`GUARD_SIZE`]; `None` for a guard that stops nothing.
     pub guard_size: Option<u64>,
+    /// [`FETCH_RECENT_DAYS`].
+    pub recent_days: u64,
     /// [`AUTO_COLLECT`].
     pub collects: bool,
 }
@@ -203,6 +212,7 @@ impl Default for Settings {
             fetch: None,
             installs_hooks: true,
             guard_size: Some(GUARD_SIZE_DEFAULT),
+            recent_days: FETCH_RECENT_DAYS_DEFAULT,
             collects: true,
         }
     }
@@ -242,6 +252,7 @@ impl Settings {
             fetch: has_patterns.then(|| FetchPatterns::new(&include, &exclude)),
             installs_hooks: config.value(INSTALL_HOOKS).is_none() || config.is_true(INSTALL_HOOKS),
             guard_size: guard_size(config)?,
+            recent_days: recent_days(config)?,
             collects: config.value(AUTO_COLLECT).is_none() || config.is_true(AUTO_COLLECT),
         })
     }
@@ -261,6 +272,14 @@ fn guard_size(config: &GitConfig) -> Result<Option<u64>, SettingsError> {
     let allowed = "a number of bytes, with k, m or g behind it";
     let bytes = bytes.ok_or(SettingsError::Value { key: GUARD_SIZE, value, allowed })?;
     Ok((bytes > 0).then_some(bytes))
+}
+
+fn recent_days(config: &GitConfig) -> Result<u64, SettingsError> {
+    let Some(value) = config.value(FETCH_RECENT_DAYS).filter(|value| !value.is_empty()) else {
+        return Ok(FETCH_RECENT_DAYS_DEFAULT);
+    };
+    let days = value.to_str().ok().and_then(|text| text.parse().ok());
+    days.ok_or(SettingsError::Value { key: FETCH_RECENT_DAYS, value, allowed: "a number of days" })
 }
 
 fn storage(repo: &Repository, config: &GitConfig) -> Result<Option<PathBuf>, SettingsError> {

@@ -133,7 +133,7 @@ fn needed_by<E>(
 }
 
 /// The git directories of all work trees.
-fn work_tree_dirs(common_dir: &Path) -> Result<Vec<PathBuf>, RepositoryProblem> {
+pub(super) fn work_tree_dirs(common_dir: &Path) -> Result<Vec<PathBuf>, RepositoryProblem> {
     let path = common_dir.join("worktrees");
     let mut dirs = vec![common_dir.to_owned()];
     let failed = |source| RepositoryProblem::WorkTrees { path: path.clone(), source };

@@ -14,6 +14,7 @@ use std::time::Duration;
 use dits_core::operations::collect::{
     CollectError, CollectOptions, CollectProgress, Collected, CollectionError, Root, collect,
 };
+use dits_core::remote::local;
 use dits_core::remote_url::RemoteUrl;
 use dits_core::repo::environment::Environment;
 use dits_core::repo::store_roots::{StoreRootsError, every_needed, repositories_of};
@@ -81,6 +82,8 @@ struct Subject {
     options: StoreOptions,
     /// The repository that is known to use it.
     own: PathBuf,
+    /// Other machines push media to it.
+    is_share: bool,
 }
 
 /// Runs the command.
@@ -89,10 +92,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let repository = here.repository()?;
     let subject = match &args.remote {
         Some(remote) => share(&repository, remote)?,
-        None => local(&repository)?,
+        None => own_store(&repository)?,
     };
     if let Some(git_dir) = &args.forget {
         return forget(&here, &subject, git_dir);
+    }
+    if subject.is_share
+        && local::may_have_text_elsewhere(&subject.options.dir, &here.git.clone().for_other(&subject.own))?
+    {
+        return Err(Failure::refused(format!("nobody can tell which media {} still needs", subject.own.display()))
+            .caused_by("its text is on another host, or it has no ref that would name any")
+            .hint("all of its media stays"));
     }
     if args.auto {
         return auto(&here, &subject);
@@ -128,7 +138,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The repository's own store.
-fn local(repository: &Repository) -> Result<Subject, Failure> {
+fn own_store(repository: &Repository) -> Result<Subject, Failure> {
     let own = repository.common_dir().to_owned();
     let options = stores::store_options(repository, &repository.settings()?);
     // A repository without a work tree may be a share, which other machines write to.
@@ -137,7 +147,7 @@ fn local(repository: &Repository) -> Result<Subject, Failure> {
         true => stores::on_a_share(&own, repository.env()).ok_or_else(no_home)?,
         false => options,
     };
-    Ok(Subject { options, own })
+    Ok(Subject { options, own, is_share: may_be_share })
 }
 
 /// The store of a share.
@@ -153,7 +163,7 @@ fn share(repository: &Repository, remote: &str) -> Result<Subject, Failure> {
     match url {
         RemoteUrl::Path(path) => {
             let options = stores::on_a_share(&path, repository.env()).ok_or_else(no_home)?;
-            Ok(Subject { options, own: path })
+            Ok(Subject { options, own: path, is_share: true })
         }
         RemoteUrl::Server { .. } => Err(Failure::refused(format!("{url} looks after its media itself"))
             .hint("whoever runs the server makes room there with `ditsd gc`")),

@@ -1,0 +1,412 @@
+//! `git dits prune`: frees local copies that a remote keeps.
+//!
+//! **For:** disks that are full of media which nobody needs here now.
+//!
+//! **May touch:** the local store; git children, read only; the network through `git-remote-dits`.
+//!
+//! **Must hold:**
+//! - a file goes only if the remote has proven that it holds it, and says now that it keeps it;
+//! - what is checked out, staged, stashed, recent, not pushed, or in the middle of something stays all the same, and so does whatever
+//!   another repository names that uses the store;
+//! - a repository that cannot be read stops the command.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dits_core::failure::DONE;
+use dits_core::hash::FileHash;
+use dits_core::operations::collect::{
+    CollectError, CollectOptions, CollectProgress, Collected, CollectionError, Root, collect,
+};
+use dits_core::pointer::Pointer;
+use dits_core::repo::config::Settings;
+use dits_core::repo::local_needs::{LocalNeeds, LocalNeedsError};
+use dits_core::repo::store_roots::{StoreRootsError, every_needed, repositories_of};
+use dits_core::repo::{Repository, stores};
+use dits_core::store::{Sharing, Store};
+use serde::Serialize;
+
+use crate::here::Here;
+use crate::media_address;
+use crate::out::Out;
+use crate::programs::Programs;
+use crate::progress::{self, Progress};
+use crate::report::{EXIT_STATUSES, Failure};
+use crate::sizes::Bytes;
+use crate::unpushed;
+
+/// Packs that were written to less long ago stay: an add or a fetch may be about to use them.
+const GRACE: Duration = Duration::from_secs(3600);
+const DAY_SECS: u64 = 24 * 3600;
+
+/// Free local copies of media that the remote has proven to hold and keeps
+#[derive(clap::Args)]
+#[command(after_help = EXIT_STATUSES)]
+pub struct Args {
+    /// The remote that has to keep what is freed; the one that `git push` takes unless given
+    #[arg(long, value_name = "NAME")]
+    remote: Option<String>,
+    /// Say what would be freed, and free nothing
+    #[arg(long, short = 'd')]
+    dry_run: bool,
+    /// Have the remote read each file again, and fetch a few parts of it
+    #[arg(long, short = 'c')]
+    verify_remote: bool,
+    /// Name each file that is freed, and each that the remote does not keep
+    #[arg(long, short)]
+    verbose: bool,
+    /// Print the facts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    remote: String,
+    dry_run: bool,
+    /// Files that are here and stay, since they may be needed here soon.
+    needed: u64,
+    freed: Vec<File>,
+    freed_files_bytes: u64,
+    left: Vec<File>,
+    /// What the store is smaller by.
+    freed_bytes: u64,
+    waiting_bytes: u64,
+    disk_full: bool,
+}
+
+#[derive(Serialize)]
+struct File {
+    oid: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// A file that the remote does not keep, and why that is thought.
+type Left = (Pointer, String);
+
+/// What is to go and what stays.
+struct Plan {
+    remote: String,
+    /// Prefixes of the refs that say what was pushed there.
+    pushed: Vec<String>,
+    recent_since: u64,
+    /// Every repository that uses the store.
+    users: BTreeSet<PathBuf>,
+    needed: u64,
+    freed: Vec<Pointer>,
+    left: Vec<Left>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let here = Here::find()?;
+    let repository = here.repository()?;
+    let settings = repository.settings()?;
+    let options = stores::store_options(&repository, &settings);
+    let store = match Store::open_existing(options.clone())? {
+        Some(store) if options.sharing == Sharing::Machine && options.index.exists() => store,
+        Some(_) => {
+            return Err(Failure::refused(format!("{} is a share, whose media is everybody's", options.dir.display()))
+                .hint("prune in a clone of it"));
+        }
+        None => return Err(Failure::new(format!("there is no store at {}", options.dir.display()))),
+    };
+    let plan = plan(&here, &repository, &settings, &store, args)?;
+    let collected = match plan.freed.is_empty() && !args.dry_run {
+        true => Collected::default(),
+        false => free(&here, &repository, &store, &options.dir, &plan, args.dry_run)?,
+    };
+    print(args, &plan, &collected)?;
+    match collected.is_disk_full {
+        true => Err(Failure::new("the disk has no room for copies of what stays beside what goes")
+            .hint("make a little room, then run `git dits prune` again")),
+        false => Ok(()),
+    }
+}
+
+/// Finds out which files may go, and asks the remote.
+fn plan(
+    here: &Here,
+    repository: &Repository,
+    settings: &Settings,
+    store: &Store,
+    args: &Args,
+) -> Result<Plan, Failure> {
+    let (remote, pushed) = remote(here, repository, settings, args)?;
+    let dir = stores::store_options(repository, settings).dir;
+    let users = repositories_of(&dir, Some(repository.common_dir()))?;
+    let own = std::fs::canonicalize(repository.common_dir()).unwrap_or_else(|_| repository.common_dir().to_owned());
+    let (own, others): (BTreeSet<_>, BTreeSet<_>) = users.iter().cloned().partition(|dir| *dir == own);
+    let env = here.env.without_repository();
+    let recent_since = now().saturating_sub(settings.recent_days.saturating_mul(DAY_SECS));
+    let mut stays = needs(&pushed, recent_since).of(repository)?;
+    let take_all = |dirs: &BTreeSet<PathBuf>, into: &mut HashSet<Pointer>| {
+        every_needed::<Stopped>(dirs, &env, &mut |pointer| {
+            into.insert(pointer);
+            Ok(())
+        })
+        .map_err(Stopped::into_failure)
+    };
+    take_all(&others, &mut stays)?;
+    let mut named = HashSet::new();
+    take_all(&own, &mut named)?;
+    let (mut needed, mut asked) = (0, Vec::new());
+    // By oid: a pointer with another size, wherever it comes from, keeps the file as well.
+    let stays: HashSet<FileHash> = stays.into_iter().map(|pointer| pointer.oid).collect();
+    for pointer in named {
+        if store.manifests_of(&pointer.oid)?.is_empty() {
+            continue;
+        }
+        match stays.contains(&pointer.oid) {
+            true => needed += 1,
+            false => asked.push(pointer),
+        }
+    }
+    asked.sort_unstable_by_key(|pointer| *pointer.oid.as_bytes());
+    let (freed, left) = ask_helper(&asked, &remote, args.verify_remote)?;
+    Ok(Plan { remote, pushed, recent_since, users, needed, freed, left })
+}
+
+fn needs(pushed: &[String], recent_since: u64) -> LocalNeeds<'_> {
+    LocalNeeds { pushed, recent_since }
+}
+
+/// The remote to ask, and the prefixes of the refs that say what was pushed there.
+fn remote(
+    here: &Here,
+    repository: &Repository,
+    settings: &Settings,
+    args: &Args,
+) -> Result<(String, Vec<String>), Failure> {
+    let name = match &args.remote {
+        Some(name) => name.clone(),
+        None => {
+            let branch = here.git.ask(["symbolic-ref", "--quiet", "--short", "HEAD"])?;
+            let branch = branch.map(|name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned());
+            unpushed::push_remote(repository, branch.as_deref()).ok_or_else(|| {
+                Failure::refused("there is no remote that could keep what is freed").hint("name one: --remote NAME")
+            })?
+        }
+    };
+    let pushed = vec![format!("refs/remotes/{name}/")];
+    match media_address::dits_remote(repository, &name)? {
+        Some(remote) => Ok((remote, pushed)),
+        None => Ok((media_address::need(&here.git, repository, settings)?.to_string(), pushed)),
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Asks through `git-remote-dits kept-media` which of these the remote keeps.
+fn ask_helper(asked: &[Pointer], remote: &str, verify: bool) -> Result<(Vec<Pointer>, Vec<Left>), Failure> {
+    let (mut freed, mut left) = (Vec::new(), Vec::new());
+    if asked.is_empty() {
+        return Ok((freed, left));
+    }
+    let helper = Programs::find()?.helper()?;
+    let failed = |error: std::io::Error| Failure::new(format!("cannot run {}", helper.display())).because(&error);
+    let mut command = Command::new(&helper);
+    command.arg("kept-media").args(progress::of_helper().args()).args(verify.then_some("--verify")).arg(remote);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let mut answers: HashMap<FileHash, Result<(), String>> = HashMap::new();
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        scope.spawn(move || {
+            let mut stdin = BufWriter::new(stdin.expect("it was asked for as a pipe"));
+            // A child that reads no more says why by its end.
+            let _ = asked.iter().try_for_each(|file| writeln!(stdin, "{} {}", file.oid, file.size));
+        });
+        for line in BufReader::new(stdout.expect("it was asked for as a pipe")).lines() {
+            let line = line.map_err(failed)?;
+            if let Some((oid, answer)) = parse_answer(&line) {
+                answers.insert(oid, answer);
+            }
+        }
+        Ok(())
+    })?;
+    match child.wait().map_err(failed)?.code().map(u8::try_from) {
+        Some(Ok(DONE)) => {}
+        Some(Ok(code)) => return Err(Failure::told(code)),
+        _ => {
+            return Err(Failure::new(format!("cannot tell what {remote} keeps"))
+                .caused_by(format!("{} did not end by itself", helper.display())));
+        }
+    }
+    for file in asked {
+        match answers.remove(&file.oid) {
+            Some(Ok(())) => freed.push(*file),
+            Some(Err(why)) => left.push((*file, why)),
+            None => left.push((*file, "nothing was heard of it".to_owned())),
+        }
+    }
+    Ok((freed, left))
+}
+
+/// Reads `<oid> kept` or `<oid> not <reason>`.
+fn parse_answer(line: &str) -> Option<(FileHash, Result<(), String>)> {
+    let (oid, answer) = line.split_once(' ')?;
+    let answer = match answer.split_once(' ') {
+        None if answer == "kept" => Ok(()),
+        Some(("not", why)) => Err(why.to_owned()),
+        _ => return None,
+    };
+    Some((oid.parse().ok()?, answer))
+}
+
+/// Why freeing ended early.
+enum Stopped {
+    Needs(LocalNeedsError),
+    Roots(StoreRootsError),
+    Collect(CollectError),
+}
+
+impl From<StoreRootsError> for Stopped {
+    fn from(error: StoreRootsError) -> Stopped {
+        Stopped::Roots(error)
+    }
+}
+
+impl From<LocalNeedsError> for Stopped {
+    fn from(error: LocalNeedsError) -> Stopped {
+        Stopped::Needs(error)
+    }
+}
+
+impl From<CollectError> for Stopped {
+    fn from(error: CollectError) -> Stopped {
+        Stopped::Collect(error)
+    }
+}
+
+impl Stopped {
+    fn into_failure(self) -> Failure {
+        match self {
+            Stopped::Needs(error) => error.into(),
+            Stopped::Roots(StoreRootsError::Repository { git_dir, source }) => {
+                Failure::refused(format!("cannot tell what the repository {} needs", git_dir.display()))
+                    .because(source.as_ref())
+                    .hint("make it readable again, and run the same command")
+                    .hint(format!("if it is gone for good: `git dits gc --forget {}`", git_dir.display()))
+            }
+            Stopped::Roots(error) => error.into(),
+            Stopped::Collect(CollectError::Collection(error @ CollectionError::Busy { .. })) => {
+                Failure::refused(error.to_string()).hint("wait until it has ended")
+            }
+            Stopped::Collect(error) => error.into(),
+        }
+    }
+}
+
+/// Collects the store as if nothing named what may go.
+fn free(
+    here: &Here,
+    repository: &Repository,
+    store: &Store,
+    dir: &Path,
+    plan: &Plan,
+    dry_run: bool,
+) -> Result<Collected, Failure> {
+    let mut going: HashSet<FileHash> = plan.freed.iter().map(|file| file.oid).collect();
+    let options = CollectOptions { grace: GRACE, dry_run, ..CollectOptions::default() };
+    let progress = Mutex::new(Progress::of_bytes("making room", 0));
+    let told = |at: CollectProgress| {
+        let mut progress = progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match at {
+            CollectProgress::Marking { .. } | CollectProgress::Removing { .. } => progress.advance(0),
+            CollectProgress::Copying { done, total } => progress.set(done, total),
+            CollectProgress::Waiting => progress.say("waiting for those who use the store"),
+        }
+    };
+    let env = here.env.without_repository();
+    let mut is_first = true;
+    let collected = collect::<Stopped>(
+        store,
+        &options,
+        &mut |take| {
+            let users = repositories_of(dir, Some(repository.common_dir())).map_err(StoreRootsError::from)?;
+            if !std::mem::take(&mut is_first) {
+                // Somebody may have checked it out, or staged it, meanwhile.
+                for file in needs(&plan.pushed, plan.recent_since).of(repository)? {
+                    going.remove(&file.oid);
+                }
+                // Who began to use the store may rely on anything that was here.
+                if users != plan.users {
+                    going.clear();
+                }
+            }
+            every_needed(&users, &env, &mut |pointer| match going.contains(&pointer.oid) {
+                true => Ok(()),
+                false => take(Root::File(pointer.oid)),
+            })
+        },
+        &told,
+    );
+    collected.map_err(Stopped::into_failure)
+}
+
+fn print(args: &Args, plan: &Plan, collected: &Collected) -> Result<(), Failure> {
+    let mut out = Out::lock();
+    let total = plan.freed.iter().map(|file| file.size).fold(0, u64::saturating_add);
+    let freed_bytes = if args.dry_run { collected.freeable_len } else { collected.freed_len() };
+    if args.json {
+        let file = |file: &Pointer, reason| File { oid: file.oid.to_string(), size: file.size, reason };
+        out.json(&Facts {
+            remote: plan.remote.clone(),
+            dry_run: args.dry_run,
+            needed: plan.needed,
+            freed: plan.freed.iter().map(|freed| file(freed, None)).collect(),
+            freed_files_bytes: total,
+            left: plan.left.iter().map(|(left, why)| file(left, Some(why.clone()))).collect(),
+            freed_bytes,
+            waiting_bytes: collected.waiting_len,
+            disk_full: collected.is_disk_full,
+        })?;
+        return out.finish();
+    }
+    let goes = if args.dry_run { "would be freed" } else { "freed" };
+    if args.verbose {
+        for file in &plan.freed {
+            out.line(format_args!("{goes}: {} ({})", file.oid, Bytes(file.size)))?;
+        }
+        for (file, why) in &plan.left {
+            out.line(format_args!("stays: {} ({}): {why}", file.oid, Bytes(file.size)))?;
+        }
+    }
+    out.line(format_args!(
+        "{} {goes} ({}; {} on disk), {} may be needed here, {} stay since the remote does not keep them",
+        files(plan.freed.len() as u64),
+        Bytes(total),
+        Bytes(freed_bytes),
+        plan.needed,
+        plan.left.len(),
+    ))?;
+    out.finish()
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_and_anything_else_is_none() {
+        let oid = FileHash::of(b"x");
+        assert_eq!(parse_answer(&format!("{oid} kept")), Some((oid, Ok(()))));
+        let not = Err("no ref of the remote keeps it".to_owned());
+        assert_eq!(parse_answer(&format!("{oid} not no ref of the remote keeps it")), Some((oid, not)));
+        for bad in [format!("{oid}"), format!("{oid} maybe"), "x kept".to_owned(), String::new()] {
+            assert_eq!(parse_answer(&bad), None, "{bad}");
+        }
+    }
+}
