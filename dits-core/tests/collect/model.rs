@@ -174,7 +174,7 @@ impl Model {
         let store = self.store();
         // Something happens at one of the places where a collection tells how far it is.
         let when = self.dice.below(12) as u32;
-        let what = self.dice.below(3);
+        let what = self.dice.below(4);
         let meanwhile = self.next_file();
         let needed = Mutex::new(self.needed.clone());
         let calls = AtomicU32::new(0);
@@ -192,7 +192,17 @@ impl Model {
                     needed.lock().unwrap().insert(meanwhile);
                     drop(guard);
                 }
-                _ => drop(needed.lock().unwrap().pop_first()),
+                2 => drop(needed.lock().unwrap().pop_first()),
+                // Another collection: of another machine, on a share.
+                _ => {
+                    let other = match self.sharing {
+                        Sharing::Machine => self.world.open(),
+                        Sharing::Network => self.world.open_elsewhere(),
+                    };
+                    let mut roots = || needed.lock().unwrap().iter().map(|file| Root::File(oids[*file])).collect();
+                    let other = collect_in(&other, &options, &mut roots, &|_| {});
+                    assert_eq!(other.is_ok(), self.sharing == Sharing::Network || options.dry_run, "{other:?}");
+                }
             }
         };
         let mut roots = || needed.lock().unwrap().iter().map(|file| Root::File(oids[*file])).collect();

@@ -9,10 +9,10 @@
 //! - a copy is left out only if another one that is to stay was just read, and is good;
 //! - all copies are on stable storage when a function of this module returns.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::error::{PackProblem, ReadError, StoreError, WriteError};
-use super::super::find::Copy;
+use super::super::find::{Copy, Found, Located};
 use super::super::handles::Handle;
 use super::super::pack::Pack;
 use super::super::writer::{NewItem, PackWriter};
@@ -21,8 +21,12 @@ use super::choice::Chosen;
 use super::survey::{PackName, Surveyed, for_each_entries};
 use super::{CollectProgress, Collection, CollectionError, condemned};
 use crate::hash::PackHash;
+use crate::item::ItemId;
 use crate::pack_format::Entry;
 use crate::steps::{Step, reached};
+
+/// Entries of which copies are looked up at once.
+const LOOKED_UP_AT_ONCE: usize = 512;
 
 /// Why packs are copied from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,14 +179,20 @@ impl Collection<'_> {
         let Handle::Pack(pack) = self.store.handle(surveyed.no)? else { return Ok(Outcome::Unreadable) };
         let (mut outcome, mut stored) = (Outcome::Elsewhere, Vec::new());
         let looked = for_each_entries::<CollectionError>(&pack, surveyed.entry_count, |entries| {
-            for (entry_no, entry) in entries.iter().filter(|(no, _)| self.marks.is_live(surveyed.no, *no)) {
-                if outcome == Outcome::Unreadable || self.is_elsewhere(purpose, surveyed, *entry_no, entry)? {
-                    continue;
+            let live: Vec<&(u32, Entry)> =
+                entries.iter().filter(|(entry_no, _)| self.marks.is_live(surveyed.no, *entry_no)).collect();
+            for live in live.chunks(LOOKED_UP_AT_ONCE) {
+                if outcome == Outcome::Unreadable {
+                    break;
                 }
-                outcome = put(self.store, writer, &pack, entry, &mut stored)?;
-                if outcome == Outcome::Elsewhere {
-                    self.collected.written_len += stored.len() as u64;
-                    progress(self.collected.written_len);
+                let elsewhere = self.are_elsewhere(purpose, surveyed, live)?;
+                for ((_, entry), _) in live.iter().zip(elsewhere).filter(|(_, is_elsewhere)| !is_elsewhere) {
+                    if outcome == Outcome::Elsewhere {
+                        outcome = put(self.store, writer, &pack, entry, &mut stored)?;
+                        let is_written = outcome == Outcome::Elsewhere;
+                        self.collected.written_len += if is_written { stored.len() as u64 } else { 0 };
+                        progress(self.collected.written_len);
+                    }
                 }
             }
             Ok(())
@@ -190,20 +200,35 @@ impl Collection<'_> {
         Ok(if looked.is_ok() { outcome } else { Outcome::Unreadable })
     }
 
-    /// Returns true if a copy of an entry that is needed need not be written: another one is there.
+    /// Says of each of these entries, which are needed, whether it need not be written: another copy is there.
+    fn are_elsewhere(
+        &self,
+        purpose: Purpose,
+        pack: &Surveyed,
+        entries: &[&(u32, Entry)],
+    ) -> Result<Vec<bool>, StoreError> {
+        let is_kept = |entry_no: u32| self.marks.is_kept(pack.no, entry_no);
+        let is_open = |(entry_no, _): &(u32, Entry)| purpose == Purpose::Remove || !is_kept(*entry_no);
+        let open: Vec<&(u32, Entry)> = entries.iter().copied().filter(|entry| is_open(entry)).collect();
+        let ids: Vec<ItemId> = open.iter().map(|(_, entry)| entry.id).collect();
+        let found = self.store.find_each(&ids)?;
+        let elsewhere = open.iter().zip(found).map(|((entry_no, entry), Located(found))| {
+            let here = (pack.no, *entry_no);
+            (*entry_no, self.is_elsewhere(purpose, pack, is_kept(*entry_no), here, entry, &found))
+        });
+        let elsewhere: HashMap<u32, bool> = elsewhere.collect();
+        Ok(entries.iter().map(|(entry_no, _)| elsewhere.get(entry_no).copied().unwrap_or(false)).collect())
+    }
+
     fn is_elsewhere(
         &self,
         purpose: Purpose,
         pack: &Surveyed,
-        entry_no: u32,
+        is_kept: bool,
+        here: (i64, u32),
         entry: &Entry,
-    ) -> Result<bool, StoreError> {
-        let is_kept = self.marks.is_kept(pack.no, entry_no);
-        if is_kept && purpose == Purpose::Condemn {
-            return Ok(false);
-        }
-        let here = (pack.no, entry_no);
-        let found = self.store.find(&entry.id)?;
+        found: &Found,
+    ) -> bool {
         let is_other = |copy: &&Copy| {
             let Copy { place, entry: other, .. } = copy;
             other.plain_len == entry.plain_len
@@ -212,17 +237,16 @@ impl Collection<'_> {
                 && !place.is_condemned
         };
         let mut others = found.copies.iter().filter(is_other);
-        let is_whole = |copy: &Copy| self.reads_good(copy);
-        Ok(match purpose {
+        match purpose {
             // What nobody keeps may be dropped in favour of what is kept.
-            Purpose::Condemn => {
-                others.filter(|copy| self.marks.is_kept(copy.place.pack_no, copy.place.entry_no)).any(is_whole)
-            }
+            Purpose::Condemn => others
+                .filter(|copy| self.marks.is_kept(copy.place.pack_no, copy.place.entry_no))
+                .any(|copy| self.reads_good(copy)),
             // Written by this collection, or since.
             Purpose::Remove if is_kept => others
                 .any(|copy| copy.pack.domain == pack.domain && copy.pack.really_has(copy.place.entry_no, &copy.entry)),
-            Purpose::Remove => others.any(is_whole),
-        })
+            Purpose::Remove => others.any(|copy| self.reads_good(copy)),
+        }
     }
 
     fn reads_good(&self, copy: &Copy) -> bool {

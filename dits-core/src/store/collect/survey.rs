@@ -62,6 +62,7 @@ pub(super) struct Survey {
 /// Looks through all packs. An index that does not find what they have is made anew, once.
 pub(super) fn survey(store: &Store) -> Result<Survey, CollectionError> {
     store.refresh()?;
+    lock(&store.known).with_index(&store.layout, |index| index.expect_many_lookups())?;
     if let Some(found) = look(store)? {
         return Ok(found);
     }
@@ -154,7 +155,9 @@ fn check(
     let mut is_found = true;
     let looked = for_each_entries::<CollectionError>(pack, entry_count, |entries| {
         payload_len += entries.iter().map(|(_, entry)| u64::from(entry.stored_len)).sum::<u64>();
-        let ids: Vec<(ItemId, u32)> = entries.iter().map(|(entry_no, entry)| (entry.id, *entry_no)).collect();
+        let mut ids: Vec<(ItemId, u32)> = entries.iter().map(|(entry_no, entry)| (entry.id, *entry_no)).collect();
+        // In the order of the rows, more or less.
+        ids.sort_unstable_by_key(|(id, _)| id.hash);
         is_found &= lock(&store.known).with_index(&store.layout, |index| index.finds_all(no, &ids))?;
         for (entry_no, entry) in entries.iter().filter(|(_, entry)| entry.id.kind == ItemKind::Manifest) {
             let place = Place { pack_no: no, entry_no: *entry_no, is_damaged: false, is_condemned: false };

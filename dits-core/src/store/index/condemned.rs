@@ -15,6 +15,9 @@ use crate::hash::{FileHash, PackHash};
 use crate::item::ItemId;
 use crate::store::error::StoreError;
 
+/// Memory for pages of the index while all of it is looked through, in KiB.
+const CACHE_KIB: i64 = 64 * 1024;
+
 impl Index {
     /// The sealed packs that the index counts as condemned.
     pub fn condemned(&self) -> Result<HashSet<PackHash>, StoreError> {
@@ -82,16 +85,25 @@ impl Index {
     ///
     /// This takes as long as they had entries, not as the index has rows.
     pub fn forget_packs(&mut self, packs: &[(i64, Vec<(ItemId, u32)>)]) -> Result<(), StoreError> {
-        for (no, entries) in packs {
-            for entries in entries.chunks(ROWS_AT_ONCE) {
-                self.change(|change| {
-                    let delete = "DELETE FROM items WHERE key = ?1 AND pack = ?2 AND entry = ?3";
-                    let mut delete = change.prepare_cached(delete)?;
-                    entries.iter().try_for_each(|(id, entry)| delete.execute(params![key(id), no, entry]).map(drop))
-                })?;
-            }
+        // In key order, so that rows of one page go together.
+        let of_pack = |(no, entries): &(i64, Vec<(ItemId, u32)>)| {
+            entries.iter().map(|(id, entry_no)| (key(id), *no, *entry_no)).collect::<Vec<_>>()
+        };
+        let mut rows: Vec<([u8; 16], i64, u32)> = packs.iter().flat_map(of_pack).collect();
+        rows.sort_unstable();
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            self.change(|change| {
+                let delete = "DELETE FROM items WHERE key = ?1 AND pack = ?2 AND entry = ?3";
+                let mut delete = change.prepare_cached(delete)?;
+                rows.iter().try_for_each(|(key, no, entry)| delete.execute(params![key, no, entry]).map(drop))
+            })?;
         }
         let nos: Vec<i64> = packs.iter().map(|(no, _)| *no).collect();
         self.drop_rows(&nos, &["manifests", "damaged", "condemned"])
+    }
+
+    /// Has as much of the index stay in memory as makes looking up all of it quick.
+    pub fn expect_many_lookups(&self) -> Result<(), StoreError> {
+        self.wrap(|| self.connection.pragma_update(None, "cache_size", -CACHE_KIB))
     }
 }
