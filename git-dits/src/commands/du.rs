@@ -260,7 +260,8 @@ fn print(facts: &Facts, as_json: bool) -> Result<(), Failure> {
     if total.not_here_bytes > 0 {
         out.line(format_args!("{} of them are not here", Bytes(total.not_here_bytes)))?;
     }
-    out.line(format_args!("the store takes {} in {} packs", Bytes(facts.store_bytes), facts.store_packs))?;
+    let packs = if facts.store_packs == 1 { "1 pack".to_owned() } else { format!("{} packs", facts.store_packs) };
+    out.line(format_args!("the store takes {} in {packs}", Bytes(facts.store_bytes)))?;
     out.finish()
 }
 

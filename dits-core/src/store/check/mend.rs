@@ -179,7 +179,8 @@ impl Store {
         *saved += copied.saved;
         match copied.lost > 0 && rest == Rest::Wanting {
             true => Ok(Fate::Left),
-            false => self.set_aside(&[path, &log_path, &self.layout.doubt(name)]),
+            // The log first: one without its pack is taken for left over, and removed.
+            false => self.set_aside(&[&log_path, path, &self.layout.doubt(name)]),
         }
     }
 
@@ -232,11 +233,12 @@ impl Store {
     fn set_aside(&self, files: &[&Path]) -> Result<Fate, WriteError> {
         let dir = self.layout.damaged();
         fs::create_dir_all(&dir).map_err(|source| WriteError::io(&dir, source))?;
-        let mut first = None;
+        let mut pack = None;
         for path in files {
             let to = free_name(&dir, path);
             match fs::rename(path, &to) {
-                Ok(()) => first = first.or(Some(to)),
+                Ok(()) if path.extension().is_some_and(|end| end == "pack") => pack = Some(to),
+                Ok(()) => {}
                 Err(error) if is_absent(&error) => {}
                 Err(source) => return Err(WriteError::io(path, source)),
             }
@@ -245,7 +247,7 @@ impl Store {
         for dir in changed {
             sync_dir(dir).map_err(|source| WriteError::io(dir, source))?;
         }
-        Ok(first.map_or(Fate::Gone, Fate::SetAside))
+        Ok(pack.map_or(Fate::Gone, Fate::SetAside))
     }
 }
 

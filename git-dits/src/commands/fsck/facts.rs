@@ -215,7 +215,8 @@ pub fn print(out: &mut Out, looked: &Looked, repaired: Option<&Repaired>, with_s
     };
     let (packs, items, bytes) = (checked.packs, checked.items, Bytes(checked.bytes));
     let files = counted(looked.files.whole as usize);
-    out.line(format_args!("{packs} packs with {items} items ({bytes}) read; {files} whole{elsewhere}"))
+    let packs = if packs == 1 { "1 pack".to_owned() } else { format!("{packs} packs") };
+    out.line(format_args!("{packs} with {items} items ({bytes}) read; {files} whole{elsewhere}"))
 }
 
 fn print_repaired(out: &mut Out, repaired: &Repaired) -> Result<(), Failure> {

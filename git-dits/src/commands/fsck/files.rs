@@ -20,6 +20,8 @@ use crate::report::{self, Failure};
 use crate::sizes::Bytes;
 use crate::unpushed;
 
+/// Whole files that are remembered, so that one that comes twice is counted once.
+const SEEN_MAX: usize = 1024 * 1024;
 /// Broken files of which the parts are kept.
 const DETAILED_MAX: usize = 1000;
 
@@ -79,6 +81,9 @@ pub fn look(context: &Context) -> Result<Files, Failure> {
         match check.look(&pointer, &sources.manifests_of(&pointer.oid)?)? {
             None => {
                 files.whole += 1;
+                if seen_whole.len() >= SEEN_MAX {
+                    seen_whole.clear();
+                }
                 seen_whole.insert(pointer.oid);
             }
             Some(Broken::Absent) => drop(absent.insert(pointer)),
