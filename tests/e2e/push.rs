@@ -50,6 +50,20 @@ fn a_repository_of_sha_256_makes_the_remote_one_by_its_first_push() {
 }
 
 #[test]
+fn media_that_is_pushed_first_does_not_say_how_objects_are_named() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo_of("sha256", "film", &["*.bin"]);
+    let content = noise(8, MIB);
+    repo.write("a.bin", &content);
+    repo.commit("a take");
+    repo.git(&["remote", "add", "origin", &server.url("film")]).ok();
+    repo.git(&["dits", "push", "origin"]).ok();
+    repo.git(&["push", "-q", "origin", "HEAD:main"]).ok();
+    world.clone_of(&server.url("film"), "clone").holds("a.bin", &content);
+}
+
+#[test]
 fn what_the_server_has_is_not_sent_again() {
     let world = World::new();
     let server = world.serve();

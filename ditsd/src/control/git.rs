@@ -42,12 +42,16 @@ pub(super) async fn tunnel(
     let (name, service, format) = (start.repo.clone(), start.service, start.object_format);
     control
         .blocking(move |shared| {
-            let repo = match service {
-                Service::ReceivePack => shared.ensure_repo(&name, format)?,
-                Service::UploadPack | Service::UploadArchive => shared.repo(&name)?,
-            };
-            // Its row is there; a crash may have come before the bare repository was.
-            Ok(shared.git.ensure(&repo.name, format)?)
+            // Its row may be there, and a crash have come before the bare repository was.
+            match service {
+                Service::ReceivePack => {
+                    let repo = shared.ensure_repo(&name, format)?;
+                    Ok(shared.git.ensure_for_push(&repo.name, format)?)
+                }
+                Service::UploadPack | Service::UploadArchive => {
+                    Ok(shared.git.ensure(&shared.repo(&name)?.name, format)?)
+                }
+            }
         })
         .await?;
     let permit = control.shared.git_children.clone().try_acquire_owned().map_err(|_| CallError::Busy)?;

@@ -61,6 +61,23 @@ impl Git {
         }
     }
 
+    /// As [`Git::ensure`], for who is about to push: a repository that was made before anybody knew what its objects
+    /// would be named by, and that has none yet, is made anew in this format.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Git::ensure`].
+    pub fn ensure_for_push(&self, name: &RepoName, object_format: ObjectFormat) -> Result<(), GitError> {
+        let path = self.path(name);
+        if self.exists(name) && is_without_objects(&path) && format_of(&path) != Some(object_format) {
+            // A crash in between leaves the name free, as before the first push.
+            if let Some(aside) = self.set_aside(name)? {
+                let _ = fs::remove_dir_all(aside);
+            }
+        }
+        self.ensure(name, object_format)
+    }
+
     /// Takes the repository's name away, and gives back where it is now.
     ///
     /// # Errors
@@ -112,6 +129,29 @@ impl Git {
     }
 }
 
+/// Returns true for a bare repository that nothing was ever pushed to.
+fn is_without_objects(repo: &Path) -> bool {
+    let names = |dir: &str| -> Option<Vec<_>> {
+        let entries = fs::read_dir(repo.join(dir)).ok()?;
+        entries.map(|entry| Some(entry.ok()?.file_name())).collect()
+    };
+    let has_only = |dir: &str, known: &[&str]| {
+        names(dir).is_some_and(|names| names.iter().all(|name| known.iter().any(|known| name == known)))
+    };
+    has_only("objects", &["info", "pack"]) && has_only("objects/pack", &[]) && has_only("objects/info", &[])
+}
+
+/// What names the objects of a repository; `None` where its configuration cannot be read.
+fn format_of(repo: &Path) -> Option<ObjectFormat> {
+    let config = fs::read_to_string(repo.join("config")).ok()?.to_ascii_lowercase();
+    let line = config.lines().find_map(|line| line.trim().strip_prefix("objectformat"));
+    match line.map(|rest| rest.trim_start_matches([' ', '\t', '=']).trim_end()) {
+        None | Some("sha1") => Some(ObjectFormat::Sha1),
+        Some("sha256") => Some(ObjectFormat::Sha256),
+        Some(_) => None,
+    }
+}
+
 fn sync_dir(dir: &Path) -> Result<(), GitError> {
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
 }
@@ -136,6 +176,21 @@ mod tests {
         assert!(aside.join("HEAD").is_file());
         assert!(!git.exists(&film) && git.exists(&nested));
         assert_eq!(git.set_aside(&film).unwrap(), None);
+    }
+
+    #[test]
+    fn one_without_objects_gets_the_format_of_the_first_push() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = Git::new(Root::create(dir.path()).unwrap()).unwrap();
+        let film = RepoName::new("film").unwrap();
+        git.ensure(&film, ObjectFormat::Sha1).unwrap();
+        for format in [ObjectFormat::Sha256, ObjectFormat::Sha256, ObjectFormat::Sha1] {
+            git.ensure_for_push(&film, format).unwrap();
+            assert_eq!(format_of(&git.path(&film)), Some(format));
+        }
+        fs::create_dir(git.path(&film).join("objects/ab")).unwrap();
+        git.ensure_for_push(&film, ObjectFormat::Sha256).unwrap();
+        assert_eq!(format_of(&git.path(&film)), Some(ObjectFormat::Sha1), "what was pushed stays");
     }
 
     #[test]
