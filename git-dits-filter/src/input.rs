@@ -153,13 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn a_content_is_put_together_and_nothing_behind_it_is_read() {
+    fn a_content_is_put_together() {
         let long: Vec<u8> = (0..BLOCK_LEN * 2 + 12345).map(|at| (at / 7) as u8).collect();
         let packets: Vec<&[u8]> = long.chunks(PAYLOAD_LEN_MAX).collect();
-        let mut wire = sent(&packets);
-        wire.extend_from_slice(b"next");
-        let mut from = &wire[..];
-        let mut input = Input::new(&mut from);
+        let wire = sent(&packets);
+        let mut input = Input::new(&wire[..]);
         let mut content = input.content().expect("it begins");
         let (mut block, mut got, mut blocks) = (Vec::new(), Vec::new(), 0);
         loop {
@@ -174,7 +172,30 @@ mod tests {
         assert!(got == long, "the bytes are the same");
         assert_eq!(blocks, 3);
         assert!(!content.fill(&mut block).expect("the end stays the end") && block.is_empty());
-        assert_eq!(from, b"next");
+    }
+
+    /// Gives what git has sent, as much as is asked for, and fails where git would be waited for.
+    struct Sent<'a>(&'a [u8]);
+
+    impl Read for Sent<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            assert!(!self.0.is_empty(), "git waits for the answer, and is waited for");
+            self.0.read(into)
+        }
+    }
+
+    #[test]
+    fn nothing_behind_a_flush_is_waited_for() {
+        for len in [1, 100, BUFFER_LEN, PAYLOAD_LEN_MAX, PAYLOAD_LEN_MAX + 20] {
+            let long = vec![7; len];
+            let packets: Vec<&[u8]> = long.chunks(PAYLOAD_LEN_MAX).collect();
+            let wire = [sent(&[b"command=clean\n"]), sent(&packets)].concat();
+            let mut input = Input::new(Sent(&wire));
+            assert_eq!(input.lines().expect("good lines").expect("there are some"), [b"command=clean"]);
+            let mut block = Vec::new();
+            assert!(!input.content().expect("it begins").fill(&mut block).expect("good packets"));
+            assert_eq!(block, long);
+        }
     }
 
     #[test]

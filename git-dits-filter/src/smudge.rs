@@ -14,9 +14,11 @@
 
 use std::io::{self, Write};
 
+use dits_core::operations::OutlineError;
 use dits_core::operations::hydrate::{self, Completeness, HydrateError};
 use dits_core::pointer::{self, Pointer, Reading};
 use dits_core::repo::config::OnMissing;
+use dits_core::store::ReadError;
 
 use crate::answer::{self, ContentWriter, HELD_BACK_MAX, Status};
 use crate::clean::Fill;
@@ -165,7 +167,13 @@ impl<'s, 'f> Smudging<'s, 'f> {
     ///
     /// Writing to git failed.
     pub fn list_available(&mut self, out: &mut impl Write, report: &mut Report<'_>) -> io::Result<()> {
-        let wanted = self.delayed.wanted();
+        let mut wanted = self.delayed.wanted();
+        if let Ok(all) = self.stores.all()
+            && all.refresh().is_ok()
+        {
+            // Another process may have stored some since the files were asked for.
+            wanted.retain(|pointer| !hydrate::is_known_here(all, pointer));
+        }
         if !wanted.is_empty() {
             let missing = (self.fetch)(&wanted);
             self.delayed.note_missing(missing);
@@ -270,8 +278,10 @@ impl<'s, 'f> Smudging<'s, 'f> {
             return Ok(answer::content(out, pointer.to_string().as_bytes())?);
         }
         let mut sent = self.try_to_send(pointer, wanted_for, out)?;
-        // The store knows of the damage now and takes what is damaged for missing.
-        if let (Sent::Nothing(HydrateError::Outline(_)), For::WorkTree) = (&sent, wanted_for)
+        // The store knows of the damage now and takes what is damaged for missing. What is only missing was fetched
+        // with all others, in vain.
+        if let (Sent::Nothing(HydrateError::Outline(error)), For::WorkTree) = (&sent, wanted_for)
+            && !matches!(error, OutlineError::Read(ReadError::Missing(_)))
             && (self.fetch)(std::slice::from_ref(pointer)).is_empty()
         {
             sent = self.try_to_send(pointer, wanted_for, out)?;

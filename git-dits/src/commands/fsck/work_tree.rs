@@ -66,7 +66,7 @@ impl WorkTreeFinding {
             What::Plain => "is in Git as it is, not as a pointer: `git add --renormalize` it",
             What::OtherPointer => "is the pointer of another version",
             What::OtherContent => {
-                "has changed, and git takes it for unchanged: `touch` it to have git look, or remove it and `git restore` it"
+                "has changed, and git takes it for unchanged: remove it and `git restore` it; or `touch` it, if the change is yours, to have git look"
             }
         };
         format!("{} {what}", self.path)
