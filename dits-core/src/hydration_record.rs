@@ -109,10 +109,10 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// A later version wrote it.
-    #[error("it is a journal of a later version of Dits ({0:?})")]
+    #[error("it is a journal of a later version of Dits ({0:?}): use that one here, for it is not done yet")]
     UnknownVersion(BString),
     /// Nobody did.
-    #[error("it is no journal of a hydration")]
+    #[error("it is no journal of a hydration: remove the file, nothing needs it")]
     NoJournal,
 }
 

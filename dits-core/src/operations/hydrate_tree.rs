@@ -186,7 +186,7 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
     }
     if let Some(journal) = &journal {
         if !has_journal {
-            note_wanted(journal, &wanted);
+            note_wanted(journal, &wanted)?;
         }
         recovery.note_left(journal, &outcome.left);
     }
@@ -213,11 +213,11 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
     Ok(outcome)
 }
 
-fn note_wanted(journal: &Journal, wanted: &BTreeMap<RepoPath, Pointer>) {
+/// Notes what is wanted. Without that, what is noted of the same paths later would mean something else.
+fn note_wanted(journal: &Journal, wanted: &BTreeMap<RepoPath, Pointer>) -> Result<(), JournalError> {
     let want = |(path, pointer): (&RepoPath, &Pointer)| Record::Want { pointer: *pointer, path: path.clone() };
     let records: Vec<Record> = wanted.iter().map(want).collect();
-    // For who comes after a crash; what they do not find noted they find as a pointer.
-    let _ = journal.note(&records);
+    journal.note(&records)
 }
 
 /// The date of hydrated files.

@@ -7,7 +7,7 @@
 //!
 //! **Must hold:**
 //! - a journal is changed and removed only by who holds its lock;
-//! - each record is written at once, so that a crash tears no other;
+//! - each record is written at once, so that a crash tears no other, and nothing follows one that was torn;
 //! - nothing in a journal is trusted: its paths are parsed as records are read.
 //!
 //! **Format:** `docs/formats/hydration-v1.md`.
@@ -46,6 +46,12 @@ pub enum JournalError {
         /// The journal.
         path: PathBuf,
     },
+    /// A record was torn in it: whatever came behind that would be read as part of it.
+    #[error("{path} can take no more: writing to it failed before", path = .path.display())]
+    Torn {
+        /// The journal.
+        path: PathBuf,
+    },
     /// It is of another version.
     #[error("cannot use {path}", path = .path.display())]
     Head {
@@ -69,7 +75,8 @@ pub struct Journal {
     /// Holds the owner's lock until it is closed.
     file: File,
     path: PathBuf,
-    len: Mutex<u64>,
+    /// Its length, as long as all of it could be written.
+    len: Mutex<Option<u64>>,
 }
 
 /// What is left to do at one path.
@@ -122,7 +129,7 @@ impl Journal {
             // Before it is locked, another process may have taken it for left over, and removed it.
             if lock_named(&file, &path).map_err(failed)? {
                 file.write_all(HEAD).map_err(failed)?;
-                return Ok(Journal { file, path, len: Mutex::new(HEAD.len() as u64) });
+                return Ok(Journal { file, path, len: Mutex::new(Some(HEAD.len() as u64)) });
             }
         }
     }
@@ -136,11 +143,16 @@ impl Journal {
         let mut bytes = Vec::new();
         records.iter().for_each(|record| record.write(&mut bytes));
         let mut len = self.len.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if *len + bytes.len() as u64 > JOURNAL_LEN_MAX {
+        let Some(before) = *len else {
+            return Err(JournalError::Torn { path: self.path.clone() });
+        };
+        let after = before + bytes.len() as u64;
+        if after > JOURNAL_LEN_MAX {
             return Err(JournalError::Full { path: self.path.clone() });
         }
-        *len += bytes.len() as u64;
-        (&self.file).write_all(&bytes).map_err(|source| JournalError::io(&self.path, source))
+        let written = (&self.file).write_all(&bytes);
+        *len = written.is_ok().then_some(after);
+        written.map_err(|source| JournalError::io(&self.path, source))
     }
 
     /// Removes the journal: nothing of it is left to do.
@@ -365,8 +377,25 @@ mod tests {
     fn a_journal_does_not_grow_beyond_what_is_read() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let journal = Journal::create(dir.path()).expect("made");
-        *journal.len.lock().expect("one thread") = JOURNAL_LEN_MAX - 10;
+        *journal.len.lock().expect("one thread") = Some(JOURNAL_LEN_MAX - 10);
         assert!(matches!(journal.note(&[want("a")]), Err(JournalError::Full { .. })));
         journal.remove().expect("removed");
+    }
+
+    #[test]
+    fn nothing_is_noted_behind_a_record_that_was_torn() {
+        // A pipe that nobody empties takes the beginning of many records, as a full disk does.
+        let (mut reader, writer) = io::pipe().expect("made");
+        rustix::io::ioctl_fionbio(&writer, true).expect("set");
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let journal = Journal { file, path: "journal".into(), len: Mutex::new(Some(0)) };
+        let records: Vec<Record> = (0..1 << 15).map(|number| want(&number.to_string())).collect();
+        let torn = journal.note(&records);
+        assert!(matches!(torn, Err(JournalError::Io { .. })), "{torn:?}");
+        // There is room again.
+        let mut piece = vec![0; 1 << 16];
+        assert!(reader.read(&mut piece).expect("read") > 0);
+        let next = journal.note(&[want("b")]);
+        assert!(matches!(next, Err(JournalError::Torn { .. })), "{next:?}");
     }
 }

@@ -90,3 +90,20 @@ fn a_takeover_looks_into_a_long_file_on_all_cores_and_ends_when_it_is_to_end() {
     // This thread looks, too, before it waits for the others; the file is not long enough for many.
     assert!(seen.into_inner().expect("nobody panics").len() > cores.min(2), "not on all cores");
 }
+
+#[test]
+fn nothing_is_hydrated_that_could_not_be_noted() {
+    let tree = Tree::new();
+    let pointer = Pointer { oid: FileHash::of(b"content"), size: 7 };
+    let file = tree.dir.path().join("tree/a.bin");
+    fs::write(&file, pointer.to_string()).expect("written");
+    // More than a journal takes.
+    let folder = ["a".repeat(200).as_str(); 19].join("/");
+    let more = (0..crate::limits::JOURNAL_LEN_MAX as usize / folder.len()).map(|number| format!("{folder}/{number}"));
+    let path = |text: &str| RepoPath::new(text).expect("a path");
+    let wanted = more.chain(["a.bin".to_owned()]).map(|text| Wanted { path: path(&text), pointer }).collect();
+    let watch = |_| ControlFlow::Continue(());
+    let failed = hydrate_tree(Hydration::of(&tree.repository, &tree.sources, wanted), &watch);
+    assert!(matches!(failed, Err(TreeError::Journal(JournalError::Full { .. }))), "{:?}", failed.map(|_| ()));
+    assert_eq!(fs::read_to_string(&file).expect("there"), pointer.to_string());
+}

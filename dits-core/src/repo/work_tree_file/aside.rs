@@ -71,6 +71,19 @@ pub struct Aside {
 ///
 /// [`AsideError`]; [`io::ErrorKind::ResourceBusy`] in it if something else is there by now, which stays.
 pub fn set_aside(top: &Path, path: &RepoPath, seen: &Seen, journal: &Journal) -> Result<Option<Aside>, AsideError> {
+    set_aside_by(top, path, seen, journal, &mut |place, to| place.move_away(to))
+}
+
+/// Gives what stands at a path a temporary name.
+pub(super) type MoveAway<'m> = &'m mut dyn FnMut(&Place<'_>, &BStr) -> Result<(), Errno>;
+
+pub(super) fn set_aside_by(
+    top: &Path,
+    path: &RepoPath,
+    seen: &Seen,
+    journal: &Journal,
+    move_away: MoveAway<'_>,
+) -> Result<Option<Aside>, AsideError> {
     let failed = |source: io::Error| AsideError::Io { path: top.join(bytes_to_path(path.as_bstr())), source };
     let changed = || failed(io::ErrorKind::ResourceBusy.into());
     let now = see(top, path.as_bstr()).map_err(failed)?;
@@ -82,7 +95,7 @@ pub fn set_aside(top: &Path, path: &RepoPath, seen: &Seen, journal: &Journal) ->
     let aside = Aside { top: top.to_owned(), path: path.clone(), temporary: TemporaryName::new(rand::random()), seen };
     let (temporary, written) = (aside.temporary.clone(), Some(written_of(&seen)));
     journal.note(&[Record::Write { temporary, written, path: path.clone() }])?;
-    let moved = aside.place().and_then(|place| place.rename(place.name, aside.name()));
+    let moved = aside.place().and_then(|place| move_away(&place, aside.name()));
     moved.map_err(|error| failed(error.into()))?;
     match aside.is_as_seen() {
         true => Ok(Some(aside)),
@@ -132,6 +145,13 @@ impl Aside {
 }
 
 impl Place<'_> {
+    /// Gives what is at the path a name that nobody else can have. It is one step on every file system: a link and a
+    /// removal would remove what is saved between the two.
+    pub(super) fn move_away(&self, to: &BStr) -> Result<(), Errno> {
+        let (from, to): (&[u8], &[u8]) = (self.name, to);
+        rustix::fs::renameat(&self.folder, from, &self.folder, to)
+    }
+
     /// Renames within the folder, never over what is there.
     pub(super) fn rename(&self, from: &BStr, to: &BStr) -> Result<(), Errno> {
         let (from, to): (&[u8], &[u8]) = (from, to);

@@ -73,8 +73,8 @@ fn clear(
     };
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     let is_ours = match (written, entry.goal) {
-        // It was set aside for something else, which is not there yet.
-        (Some(written), None) if is_at(&stat, written) && place.is_free() => {
+        // It was set aside for something else, which is not there yet; it may have been saved into since.
+        (Some(_), None) if place.is_free() => {
             place.rename(name.into(), place.name)?;
             return Ok(true);
         }

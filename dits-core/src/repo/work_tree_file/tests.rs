@@ -1,3 +1,4 @@
+use super::aside::set_aside_by;
 use super::swap::{swap_in_by, unnamed};
 use super::*;
 use crate::hash::FileHash;
@@ -332,4 +333,49 @@ fn content_that_gave_way_to_its_pointer_goes_back_unless_the_path_has_something_
     fs::write(tree.file(), "saved by the user").expect("written");
     assert_eq!(recovered(&tree, at), Recovered::default());
     holds(&tree, "saved by the user");
+}
+
+#[test]
+fn what_is_saved_while_a_file_is_set_aside_goes_back() {
+    let tree = Tree::new();
+    let (top, file) = (tree.top(), tree.file());
+    let seen = see(&top, path().as_bstr()).expect("looked");
+    let mut save_then_move = |place: &Place<'_>, to: &BStr| {
+        fs::write(top.join("saved"), "saved by the user").expect("written");
+        fs::rename(top.join("saved"), &file).expect("saved");
+        // One step, and no other way of doing it: what makes sure that the name is free takes two on some file systems.
+        fs::write(place_of(&file, to), "").expect("written");
+        place.move_away(to)
+    };
+    let error = set_aside_by(&top, &path(), &seen, &tree.journal, &mut save_then_move).expect_err("it was saved");
+    let AsideError::Io { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::ResourceBusy, "{error:?}");
+    assert_eq!(fs::read(&file).expect("there"), b"saved by the user");
+    assert_eq!(tree.names(), 1);
+}
+
+#[test]
+fn a_file_that_was_set_aside_and_saved_into_goes_back_once_its_process_is_gone() {
+    for is_saved in [false, true] {
+        let tree = Tree::new();
+        let top = tree.top();
+        let seen = see(&top, path().as_bstr()).expect("looked");
+        let aside = set_aside(&top, &path(), &seen, &tree.journal).expect("set aside").expect("it was there");
+        let entry = Entry { goal: None, ..tree.entry() };
+        assert!(!tree.file().exists());
+        if is_saved {
+            let name = entry.writes[0].0.clone();
+            fs::write(place_of(&tree.file(), name.as_str().into()), "saved by the user").expect("written");
+        }
+        drop(aside);
+        assert!(recover(&top, &path(), &entry, &|| true).expect("recovered").kept.is_empty());
+        let text = if is_saved { "saved by the user".to_owned() } else { pointer().to_string() };
+        assert_eq!(fs::read_to_string(tree.file()).expect("there"), text);
+        assert_eq!(tree.names(), 1);
+    }
+}
+
+/// The file of that name beside another.
+fn place_of(file: &Path, name: &BStr) -> PathBuf {
+    file.with_file_name(name.to_str().expect("a temporary name"))
 }
