@@ -1,6 +1,6 @@
 //! Which media of the branch the remote is not known to hold.
 //!
-//! **For:** `git dits status`, and `dehydrate`, which asks what a server has.
+//! **For:** `git dits status`, and `fsck`, which asks what a server has.
 //!
 //! **May touch:** nothing; it reads the repository and its receipts.
 //!

@@ -88,12 +88,12 @@ fn what_was_changed_or_has_no_other_copy_stays() {
     repo.git(&["dits", "checkout"]).ok();
     std::fs::remove_dir_all(repo.store()).expect("it is ours");
     let left = repo.git(&["dits", "dehydrate", "a"]).fails();
-    assert!(left.contains("a/one.mov: no other copy of it is known"), "{left}");
+    assert!(left.contains("a/one.mov: the local store lacks it"), "{left}");
     repo.holds("a/one.mov", &noise(1, 1_500_000));
 }
 
 #[test]
-fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
+fn neither_a_damaged_store_nor_what_a_server_once_said_is_another_copy() {
     let world = World::new();
     let server = world.serve();
     let repo = film(&world);
@@ -101,8 +101,8 @@ fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
     repo.git(&["dits", "checkout", "b"]).ok();
     damage_packs(&repo);
     let left = repo.git(&["dits", "dehydrate", "a/one.mov"]).fails();
-    assert!(left.contains("no other copy of it is known"), "{left}");
-    // Stored and pushed again, it is held there, whatever becomes of the store.
+    assert!(left.contains("what the local store has of it cannot be read"), "{left}");
+    // Stored and pushed again, it was held there at that time.
     std::fs::remove_dir_all(repo.store()).expect("it is ours");
     repo.git(&["add", "--renormalize", "."]).ok();
     repo.push_to(&server.url("film"));
@@ -115,7 +115,14 @@ fn a_damaged_store_is_no_other_copy_and_a_proof_of_the_server_is() {
     for folder in ["packs", "open"] {
         let _ = std::fs::remove_dir_all(repo.store().join(folder));
     }
+    let left = repo.git(&["dits", "dehydrate", "a"]).fails();
+    assert!(left.contains("a/one.mov: the local store lacks it") && left.contains("`git dits fetch`"), "{left}");
+    repo.holds("a/one.mov", &noise(1, 1_500_000));
+    repo.git(&["dits", "fetch"]).ok();
     assert_eq!(repo.git(&["dits", "dehydrate", "a"]).ok(), "2 files dehydrated (2.6 MiB freed)");
+    for folder in ["packs", "open"] {
+        let _ = std::fs::remove_dir_all(repo.store().join(folder));
+    }
     let missing = repo.git(&["dits", "checkout", "--json"]);
     assert_eq!(json(&missing)["missing"][0]["path"], "a/one.mov");
     assert!(missing.err().contains("hint: get them with `git dits pull`"), "{}", missing.story());

@@ -256,6 +256,28 @@ fn a_folder_that_may_not_be_written_to_keeps_its_pointer() {
 }
 
 #[test]
+fn a_file_that_cannot_be_dehydrated_stops_no_other() {
+    let world = World::new();
+    let repo = world.repo("film");
+    repo.write(TAKE, take());
+    repo.write("z/other.bin", noise(2, MIB));
+    repo.commit("takes");
+    let shots = repo.dir().join("shots");
+    fs::set_permissions(&shots, PermissionsExt::from_mode(0o555)).expect("it is ours");
+    let dehydrate = bound(&repo, &["dits", "dehydrate", "--json", "."]).run();
+    assert!(dehydrate.fails().contains("ermission denied"), "{}", dehydrate.story());
+    let facts: serde_json::Value = serde_json::from_slice(&dehydrate.stdout).expect("JSON");
+    assert_eq!(facts["dehydrated"], serde_json::json!(["z/other.bin"]), "{facts}");
+    assert_eq!(facts["left"][0]["path"], TAKE, "{facts}");
+    repo.holds(TAKE, &take());
+    fs::set_permissions(&shots, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    assert_eq!(repo.status(), "");
+    repo.git(&["dits", "dehydrate", "."]).ok();
+    assert!(is_pointer(&repo));
+    pull_finishes(&repo);
+}
+
+#[test]
 fn a_checkout_into_a_folder_that_may_not_be_written_to_leaves_nothing() {
     let world = World::new();
     let repo = emptied(&world);

@@ -104,6 +104,31 @@ fn what_a_failed_sync_lost_is_stored_again_from_the_files_and_pushes_wait_for_it
 }
 
 #[test]
+fn content_stays_in_the_work_tree_until_the_store_is_synced() {
+    let world = World::new();
+    let repo = world.repo("film");
+    let content = noise(5, 2 * MIB);
+    write_old(&repo, "take.bin", &content);
+    add_on_a_bad_disk(&repo, &["take.bin"], Step::PackPayloadSynced);
+    let stays = || {
+        let refused = repo.git(&["dits", "dehydrate", "."]);
+        assert_eq!(refused.status.code(), Some(3), "{}", refused.story());
+        assert!(refused.err().contains("the local store could not be synced"), "{}", refused.story());
+        repo.holds("take.bin", &content);
+        assert!(repo.store().join("unsynced").exists());
+    };
+    stays();
+    // Without the mark, what is in doubt is looked at, and what the system did not write is not there.
+    fs::remove_file(repo.store().join("unsynced")).expect("it is ours");
+    overwrite(&doubted(&repo));
+    stays();
+    repo.git(&["add", "--renormalize", "."]).ok();
+    repo.git(&["dits", "dehydrate", "."]).ok();
+    repo.git(&["dits", "checkout"]).ok();
+    repo.holds("take.bin", &content);
+}
+
+#[test]
 fn a_server_goes_on_after_a_failed_sync_and_says_held_only_of_what_is_safe() {
     let world = World::new();
     let root = world.path("server");

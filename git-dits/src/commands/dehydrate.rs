@@ -3,18 +3,19 @@
 //! **For:** files that are not worked on for now; `git dits pull` or `checkout` bring them back.
 //!
 //! **May touch:** files of the work tree that hold exactly what git's index names; a journal in its git directory; git's
-//! index for those files.
+//! index for those files; the local store, which is synced, and the mark that a sync of it failed.
 //!
 //! **Must hold:**
-//! - content goes only if it can be had again: it was read from the store, whole and right, a moment ago, or the
-//!   store lacks it and a server has proven that it holds it;
+//! - content goes only if it can be had again: it was read from the store, whole and right, a moment ago, and the
+//!   store was synced before. What a server once said that it holds does not count: it may have let it go since;
+//! - one file that cannot be replaced stops no other, and what was done is told however it ends;
 //! - what is saved while this runs is not staged;
 //! - the journal goes only once nothing of it is left to do.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
+use std::path::Path;
 
-use bstr::ByteSlice;
+use bstr::{BStr, ByteSlice};
 use dits_core::hydration_record::Date;
 use dits_core::operations::hydrate::{self, Completeness, HydrateError};
 use dits_core::operations::needed_media::counted;
@@ -24,10 +25,10 @@ use dits_core::repo::dehydrated_file::{Dehydrated, dehydrate};
 use dits_core::repo::hydration_journal::Journal;
 use dits_core::repo::index_stat::{self, FileTime, Restat};
 use dits_core::repo::interruption::Interruption;
-use dits_core::repo::stores;
-use dits_core::repo::work_tree_file::{self, State, Swap};
+use dits_core::repo::work_tree_file::{self, State, Swap, SwapError};
+use dits_core::repo::{stores, unsynced};
 use dits_core::repo_path::RepoPath;
-use dits_core::store::Sources;
+use dits_core::store::{Sources, Store};
 use serde::Serialize;
 
 use super::track::BStringArg;
@@ -38,7 +39,6 @@ use crate::pointers::{self, MediaFile};
 use crate::progress::Progress;
 use crate::report::{self, EXIT_STATUSES, Failure, INTERRUPTED};
 use crate::sizes::Bytes;
-use crate::unpushed;
 
 /// How long before git's index a pointer was modified, as its date has it: git is unsure of a file that is not
 /// older than the index by whole seconds.
@@ -75,6 +75,15 @@ struct Done {
     restats: Vec<Restat>,
     freed_bytes: u64,
     left: Vec<Left>,
+    /// Something was begun that the next hydration is to look at.
+    has_loose_ends: bool,
+    is_interrupted: bool,
+}
+
+impl Done {
+    fn leave(&mut self, path: &BStr, reason: impl Into<String>) {
+        self.left.push(Left { path: path.to_string(), reason: reason.into() });
+    }
 }
 
 /// Runs the command.
@@ -83,6 +92,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let repository = here.repository()?;
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let settings = repository.settings()?;
+    let interruption =
+        Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))?;
+    let store_dir = stores::store_options(&repository, &settings).dir;
+    if let Some(why) = unsynced::check(&store_dir)? {
+        return Err(not_synced(&why));
+    }
     let sources = stores::open_sources(&repository, &settings)?;
     hydrating::take_over(&here, &repository, &sources)?;
     let mut files = Vec::new();
@@ -91,28 +106,46 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             files.push(file);
         }
     }
-    let pointers: Vec<Pointer> = files.iter().filter_map(|file| file.pointer).collect();
-    let proven = unpushed::proven(&repository, &settings, &pointers)?;
+    let mut done = Done::default();
     if files.is_empty() {
-        return report(&Done::default(), args.json);
+        return report(&done, args.json);
     }
+    sync(sources.own(), &store_dir)?;
     let journal = Journal::create(repository.git_dir())
         .map_err(|error| Failure::new("cannot note what is about to be done").because(&error))?;
-    let mut done = Done::default();
-    let outcome = dehydrate_all(&repository, &sources, &files, &proven, &journal, &mut done);
-    // Also where one of them failed: git's index is told of those before it.
-    tell_index(&here, &repository, &done.restats)?;
-    // Where one failed, the next hydration looks for what is left.
+    let outcome = dehydrate_all(&repository, &sources, &files, &interruption, &journal, &mut done);
+    // Also where something ended it: git's index is told of the files before.
+    let told = tell_index(&here, &repository, &done.restats);
+    let reported = report(&done, args.json);
     outcome?;
-    journal.remove().map_err(|error| Failure::new("cannot note what is done").because(&error))?;
-    report(&done, args.json)
+    told?;
+    // What failed half-way is left to the next hydration, which finds it in the journal.
+    if !done.has_loose_ends {
+        journal.remove().map_err(|error| Failure::new("cannot note what is done").because(&error))?;
+    }
+    reported
+}
+
+/// Makes sure that what the store has would survive a power loss: the files may be all that is safe on the disk.
+fn sync(store: &Store, store_dir: &Path) -> Result<(), Failure> {
+    // What an earlier process told git of must be there, too.
+    let Err(error) = store.sync().and_then(|()| store.check_nothing_lost()) else { return Ok(()) };
+    // The system tells of what it could not write once; pushes are to hear of it, too.
+    unsynced::mark(store_dir, &error.to_string())?;
+    Err(not_synced(&error.to_string()))
+}
+
+fn not_synced(why: &str) -> Failure {
+    Failure::refused("the local store could not be synced, so that these files may be the only safe copy")
+        .caused_by(why)
+        .hint("make room or mend the disk, then run `git add --renormalize .` and dehydrate again")
 }
 
 fn dehydrate_all(
     repository: &Repository,
     sources: &Sources,
     files: &[MediaFile],
-    proven: &HashSet<Pointer>,
+    interruption: &Interruption,
     journal: &Journal,
     done: &mut Done,
 ) -> Result<(), Failure> {
@@ -124,69 +157,70 @@ fn dehydrate_all(
     let date = Date { secs: seconds.saturating_sub(DATED_BEFORE_SECS), nanos: nanoseconds };
     let total = files.iter().filter_map(|file| file.pointer).map(|pointer| pointer.size).sum();
     let mut progress = Progress::of_bytes("dehydrating", total);
-    let interruption =
-        Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))?;
     for file in files {
-        if interruption.was_asked() {
-            report::error("interrupted; the files before are dehydrated");
-            return Err(Failure::told(INTERRUPTED));
-        }
-        let path = file.entry.path.as_bstr();
-        let mut leave = |reason: String| done.left.push(Left { path: path.to_string(), reason });
+        let at = file.entry.path.as_bstr();
         let Some(pointer) = file.pointer else {
-            leave("Git holds it as plain content".to_owned());
+            done.leave(at, "Git holds it as plain content");
             continue;
         };
-        if let Err(error) = another_copy(sources, &pointer, proven) {
-            leave(no_other_copy(&error, proven.contains(&pointer)));
+        let read = read_copy(sources, &pointer, interruption);
+        if interruption.was_asked() {
+            done.is_interrupted = true;
+            return Ok(());
+        }
+        if let Err(reason) = read {
+            done.leave(at, reason);
             continue;
         }
-        let Ok(path) = RepoPath::new(path) else {
-            leave("its path leads out of the work tree".to_owned());
+        let Ok(path) = RepoPath::new(at) else {
+            done.leave(at, "its path leads out of the work tree");
             continue;
         };
         let swap = Swap { top, path: &path, pointer: &pointer, date, journal };
-        match dehydrate(swap, &mut |count| progress.advance(count))? {
-            Dehydrated::Done(written) => {
+        match dehydrate(swap, &mut |count| progress.advance(count)) {
+            Ok(Dehydrated::Done(written)) => {
                 done.freed_bytes += pointer.size;
                 let modified = FileTime { seconds: written.date.secs, nanoseconds: written.date.nanos };
                 let (path, size) = (file.entry.path.clone(), pointer.to_string().len() as u64);
                 done.restats.push(Restat { path, pointer, size, inode: written.inode, modified });
             }
-            Dehydrated::Modified => leave("it is not what git's index names".to_owned()),
-            Dehydrated::Absent => leave("it is gone".to_owned()),
+            Ok(Dehydrated::Modified) => done.leave(at, "it is not what git's index names"),
+            Ok(Dehydrated::Absent) => done.leave(at, "it is gone"),
+            Err(error @ SwapError::Io { .. }) => {
+                done.has_loose_ends = true;
+                done.leave(at, Failure::from(error).line());
+            }
+            // With no journal, no file is touched.
+            Err(error @ SwapError::Journal(_)) => return Err(error.into()),
         }
     }
     Ok(())
 }
 
-/// Makes sure that the content can be had again. A server's word counts only for what the store lacks: what is damaged
-/// in the store is not fetched again, because it is there.
-fn another_copy(sources: &Sources, pointer: &Pointer, proven: &HashSet<Pointer>) -> Result<(), HydrateError> {
-    match hydrate::completeness(sources, pointer)? {
-        Completeness::NoManifest | Completeness::Missing { .. } if proven.contains(pointer) => Ok(()),
-        _ => hydrate::write_to(sources, pointer, &mut Nowhere),
+/// Reads the content from the stores, or says why that is no other copy.
+fn read_copy(sources: &Sources, pointer: &Pointer, interruption: &Interruption) -> Result<(), String> {
+    let unreadable = |error: HydrateError| format!("what the local store has of it cannot be read: {error}");
+    // Asked first: what turns out to be damaged counts as missing from then on.
+    match hydrate::completeness(sources, pointer).map_err(unreadable)? {
+        Completeness::NoManifest | Completeness::Missing { .. } => Err("the local store lacks it".to_owned()),
+        Completeness::Complete => hydrate::write_to(sources, pointer, &mut Nowhere(interruption)).map_err(unreadable),
     }
 }
 
 /// Where content goes that is only to be proven.
-struct Nowhere;
+struct Nowhere<'a>(&'a Interruption);
 
-impl Write for Nowhere {
+impl Write for Nowhere<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
+        match self.0.was_asked() {
+            false => Ok(bytes.len()),
+            // Not as `ErrorKind::Interrupted`, after which whoever writes tries again.
+            true => Err(io::Error::other("interrupted")),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-fn no_other_copy(error: &HydrateError, is_proven: bool) -> String {
-    match error {
-        HydrateError::NoManifest { .. } => "no other copy of it is known".to_owned(),
-        error if is_proven => format!("what the local store has of it cannot be read: {error}"),
-        error => format!("no other copy of it is known: {error}"),
     }
 }
 
@@ -213,10 +247,17 @@ fn report(done: &Done, as_json: bool) -> Result<(), Failure> {
     if !done.restats.is_empty() && !as_json {
         report::hint("`git dits pull` brings content back, and so does a checkout that changes the file");
     }
-    match done.left.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::new(format!("{} kept as they are", counted(done.left.len())))
-            .caused_by_each(done.left.iter().map(|left| format!("{}: {}", left.path, left.reason)))
-            .hint("commit what was changed; `git dits push --all REMOTE` sends what the remote lacks, and learns what it holds")),
+    let left = (!done.left.is_empty()).then(|| kept(&done.left));
+    if done.is_interrupted {
+        report::lines(&left.map(|left| left.text()).unwrap_or_default());
+        report::error("interrupted; the files before are dehydrated");
+        return Err(Failure::told(INTERRUPTED));
     }
+    left.map_or(Ok(()), Err)
+}
+
+fn kept(left: &[Left]) -> Failure {
+    Failure::new(format!("{} kept as they are", counted(left.len())))
+        .caused_by_each(left.iter().map(|left| format!("{}: {}", left.path, left.reason)))
+        .hint("commit what was changed; `git dits fetch` gets what the local store lacks, `git add --renormalize` stores it from the file")
 }
