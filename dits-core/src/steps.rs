@@ -89,6 +89,12 @@ steps! {
     IndexCopied = "index-copied",
     /// It is git's index; the journal still exists.
     IndexReplaced = "index-replaced",
+    /// What stood at a path in conflict has a temporary name; git has staged no side.
+    ResolveSetAside = "resolve-set-aside",
+    /// Git has staged the side that was asked for; nothing stands at the path.
+    ResolveStaged = "resolve-staged",
+    /// The side stands at the path, its media as a pointer; what was set aside is still there.
+    ResolveCheckedOut = "resolve-checked-out",
 }
 
 /// Marks that the write order has reached `step`.

@@ -23,6 +23,8 @@ enum Scene {
     Checkout,
     /// `git dits dehydrate`.
     Dehydrate,
+    /// `git dits resolve`.
+    Resolve,
     /// The helper, pushing to a path.
     Share,
     /// The helper, fetching media into the local store.
@@ -39,7 +41,7 @@ enum Scene {
 
 /// Where each step is stopped at. The compiler holds that none is forgotten.
 fn scenes(step: Step) -> &'static [Scene] {
-    use Scene::{Add, Checkout, Collect, Dehydrate, Fetch, Push, PushOfSharedMedia, ServerGc, Share};
+    use Scene::{Add, Checkout, Collect, Dehydrate, Fetch, Push, PushOfSharedMedia, Resolve, ServerGc, Share};
     match step {
         Step::PackOpened | Step::PackPayloadWritten | Step::PackLogWritten | Step::PackIndexed => &[Add, Fetch, Push],
         Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
@@ -60,6 +62,7 @@ fn scenes(step: Step) -> &'static [Scene] {
         | Step::HydrationCleared
         | Step::IndexCopied
         | Step::IndexReplaced => &[Checkout, Dehydrate],
+        Step::ResolveSetAside | Step::ResolveStaged | Step::ResolveCheckedOut => &[Resolve],
     }
 }
 
@@ -223,6 +226,65 @@ fn dehydrating_killed_at_any_step_leaves_whole_files_or_pointers_and_no_other_na
         }
         assert_eq!(repo.status(), "", "{}:{nth}", step.name());
         nothing_is_left(&repo);
+    }
+}
+
+/// `main` and `side` are in conflict on two files; a third one was deleted on `side`.
+fn in_conflict<'w>(world: &'w World, ours: &[u8], theirs: &[u8]) -> Repo<'w> {
+    let repo = world.repo("film");
+    let commit = |content: &[u8]| {
+        ["a.bin", "b.bin", "gone.bin"].iter().for_each(|path| repo.write(path, content));
+        repo.commit("a cut");
+    };
+    commit(&noise(7, MIB));
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    commit(theirs);
+    repo.git(&["rm", "-q", "gone.bin"]).ok();
+    repo.commit("one less");
+    repo.git(&["checkout", "-q", "main"]).ok();
+    commit(ours);
+    repo.git(&["merge", "-q", "side"]).breaks();
+    repo
+}
+
+#[test]
+fn resolving_killed_at_any_step_puts_back_what_it_set_aside_and_says_so() {
+    let (ours, theirs) = (noise(8, 2 * MIB), noise(9, 3 * MIB));
+    let told = "is as it was before a `git dits resolve` that ended early";
+    for (step, nth) in steps_of(Scene::Resolve).flat_map(|step| [(step, 1), (step, 2)]) {
+        // Each file is set aside by itself.
+        if nth == 2 && step != Step::ResolveSetAside {
+            continue;
+        }
+        let world = World::new();
+        let repo = in_conflict(&world, &ours, &theirs);
+        let resolve = world.call("git-dits").args(["resolve", "--theirs", "."]).dir(repo.dir());
+        let killed = resolve.stop_at(&format!("{}:{nth}", step.name())).run();
+        assert_eq!(killed.status.signal(), Some(9), "{} was not reached: {}", step.name(), killed.story());
+        let pull = repo.git(&["dits", "pull"]);
+        pull.ok();
+        nothing_is_left(&repo);
+        let (put_back, is_staged): (&[&str], bool) = match step {
+            Step::ResolveSetAside => (&["a.bin", "b.bin"][..nth], false),
+            Step::ResolveStaged => (&["a.bin", "b.bin", "gone.bin"], true),
+            _ => (&["gone.bin"], true),
+        };
+        put_back.iter().for_each(|path| repo.holds(path, &ours));
+        for path in ["a.bin", "b.bin", "gone.bin"] {
+            let is_told = pull.err().contains(&format!("{path} {told}"));
+            assert_eq!(is_told, put_back.contains(&path), "{path} at {}: {}", step.name(), pull.story());
+        }
+        // As the warning says.
+        assert_eq!(repo.git(&["ls-files", "--unmerged"]).ok().is_empty(), is_staged, "{}", step.name());
+        match is_staged {
+            false => drop(repo.git(&["dits", "resolve", "--theirs", "."]).ok()),
+            true => {
+                repo.git(&["restore", "a.bin", "b.bin"]).ok();
+                fs::remove_file(repo.dir().join("gone.bin")).expect("it was put back");
+            }
+        }
+        ["a.bin", "b.bin"].iter().for_each(|path| repo.holds(path, &theirs));
+        assert_eq!(repo.status(), "M  a.bin\nM  b.bin\nD  gone.bin", "{}:{nth}", step.name());
     }
 }
 

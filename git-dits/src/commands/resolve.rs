@@ -23,6 +23,7 @@ use dits_core::repo::hydration_journal::{Journal, JournalError};
 use dits_core::repo::work_tree_file::{self, Aside, AsideError, Seen, State};
 use dits_core::repo::{Repository, stores};
 use dits_core::repo_path::RepoPath;
+use dits_core::steps::{Step, reached};
 use serde::Serialize;
 
 use super::fetch;
@@ -206,7 +207,9 @@ fn put_in_place(
         journal.remove().map_err(|error| cannot_note(&error))?;
         return Err(failure);
     }
+    reached(Step::ResolveStaged);
     let written = check_out(here, top, put)?;
+    reached(Step::ResolveCheckedOut);
     for it in &aside {
         match it.remove() {
             Ok(None) => {}

@@ -80,7 +80,13 @@ impl Recovery {
         wanted: &BTreeMap<RepoPath, Pointer>,
         outcome: &mut Outcome,
     ) {
-        let Recovered { is_pointer, in_place, kept } = found;
+        let Recovered { is_pointer, in_place, is_put_back, kept } = found;
+        if is_put_back {
+            outcome.warnings.push(format!(
+                "{path} is as it was before a `git dits resolve` that ended early; see `git status`: if it is in conflict, \
+                 resolve it again; else `git restore` takes the side that is staged, or remove it if that side has none"
+            ));
+        }
         for kept in kept {
             outcome.warnings.push(format!("what was saved at {path} meanwhile is kept in {}", kept.display()));
         }

@@ -21,6 +21,7 @@ use super::swap::is_same;
 use super::{Place, bytes_to_path, written_of};
 use crate::hydration_record::{Record, TemporaryName};
 use crate::repo_path::RepoPath;
+use crate::steps::{Step, reached};
 
 /// What stood at a path when somebody looked.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +99,10 @@ pub(super) fn set_aside_by(
     let moved = aside.place().and_then(|place| move_away(&place, aside.name()));
     moved.map_err(|error| failed(error.into()))?;
     match aside.is_as_seen() {
-        true => Ok(Some(aside)),
+        true => {
+            reached(Step::ResolveSetAside);
+            Ok(Some(aside))
+        }
         // Saved between the look and the new name.
         false => {
             aside.put_back().map_err(failed)?;

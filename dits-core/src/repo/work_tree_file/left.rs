@@ -27,6 +27,8 @@ pub struct Recovered {
     pub is_pointer: bool,
     /// It holds the file that was to stand there, as it was written; nobody has looked into it.
     pub in_place: Option<Written>,
+    /// It has again what had been set aside for a side of a conflict, whichever is staged by now.
+    pub is_put_back: bool,
     /// What was saved, and could not be put back where it belongs.
     pub kept: Vec<PathBuf>,
 }
@@ -44,8 +46,12 @@ pub fn recover(top: &Path, path: &RepoPath, entry: &Entry, go_on: GoOn<'_>) -> i
     };
     let mut recovered = Recovered::default();
     for (temporary, written) in &entry.writes {
-        if !clear(&place, temporary, written.as_ref(), entry, go_on)? {
-            recovered.kept.push(top.join(bytes_to_path(path.as_bstr())).with_file_name(temporary.as_str()));
+        match clear(&place, temporary, written.as_ref(), entry, go_on)? {
+            Cleared::Gone => {}
+            Cleared::PutBack => recovered.is_put_back = true,
+            Cleared::Kept => {
+                recovered.kept.push(top.join(bytes_to_path(path.as_bstr())).with_file_name(temporary.as_str()));
+            }
         }
     }
     recovered.is_pointer = entry.wanted().is_some_and(|pointer| place.holds(&pointer));
@@ -57,18 +63,34 @@ pub fn recover(top: &Path, path: &RepoPath, entry: &Entry, go_on: GoOn<'_>) -> i
     Ok(recovered)
 }
 
-/// Removes what is ours under the temporary name; returns false if it is what the user saved.
+/// What became of a temporary name.
+enum Cleared {
+    /// Nothing has it any more.
+    Gone,
+    /// What had been set aside under it has its path again.
+    PutBack,
+    /// It holds what the user saved.
+    Kept,
+}
+
+impl Cleared {
+    fn gone(is_gone: bool) -> Cleared {
+        if is_gone { Cleared::Gone } else { Cleared::Kept }
+    }
+}
+
+/// Removes what is ours under the temporary name, or puts it where it belongs.
 fn clear(
     place: &Place<'_>,
     temporary: &TemporaryName,
     written: Option<&Written>,
     entry: &Entry,
     go_on: GoOn<'_>,
-) -> io::Result<bool> {
+) -> io::Result<Cleared> {
     let name = temporary.as_str();
     let stat = match place.stat(name.into()) {
         Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(true),
+        Err(Errno::NOENT) => return Ok(Cleared::Gone),
         Err(error) => return Err(error.into()),
     };
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -76,7 +98,7 @@ fn clear(
         // It was set aside for something else, which is not there yet; it may have been saved into since.
         (Some(_), None) if place.is_free() => {
             place.rename(name.into(), place.name)?;
-            return Ok(true);
+            return Ok(Cleared::PutBack);
         }
         (Some(written), None) => is_at(&stat, written),
         (Some(written), Some(goal)) => is_file && (is_inode(&stat, written) || place.has_pointer(name, goal)),
@@ -89,13 +111,13 @@ fn clear(
     };
     if is_ours {
         place.unlink(name)?;
-        return Ok(true);
+        return Ok(Cleared::Gone);
     }
     // The process died between the exchange and the one back; or, if the pointer was to stand there, behind it.
     let is_in_place = |written| place.stat(place.name).is_ok_and(|stat| is_at(&stat, written));
     if written.is_some_and(is_in_place) {
         place.exchange(name)?;
-        return Ok(clear_swapped_back(place, name, written)?);
+        return Ok(Cleared::gone(clear_swapped_back(place, name, written)?));
     }
     // Something else has the path by now. What gave way to the pointer can be had again: that was made sure of before.
     match entry.goal {
@@ -104,9 +126,9 @@ fn clear(
             if is_content {
                 place.unlink(name)?;
             }
-            Ok(is_content)
+            Ok(Cleared::gone(is_content))
         }
-        _ => Ok(false),
+        _ => Ok(Cleared::Kept),
     }
 }
 

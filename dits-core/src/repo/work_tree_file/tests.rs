@@ -369,7 +369,8 @@ fn a_file_that_was_set_aside_and_saved_into_goes_back_once_its_process_is_gone()
             fs::write(place_of(&tree.file(), name.as_str().into()), "saved by the user").expect("written");
         }
         drop(aside);
-        assert!(recover(&top, &path(), &entry, &|| true).expect("recovered").kept.is_empty());
+        let recovered = recover(&top, &path(), &entry, &|| true).expect("recovered");
+        assert_eq!(recovered, Recovered { is_put_back: true, ..Recovered::default() });
         let text = if is_saved { "saved by the user".to_owned() } else { pointer().to_string() };
         assert_eq!(fs::read_to_string(tree.file()).expect("there"), text);
         assert_eq!(tree.names(), 1);
