@@ -208,7 +208,6 @@ fn what_was_saved_in_a_conflict_is_kept_whatever_side_is_asked_for() {
 
 #[test]
 fn what_is_saved_while_a_conflict_is_resolved_stays() {
-    use std::os::unix::fs::PermissionsExt;
     // While versions are looked at, while nothing stands at the path, and where a file is about to go.
     for (during, path, side, is_resolved) in [
         ("cat-file", "new.mov", "--theirs", false),
@@ -219,18 +218,9 @@ fn what_is_saved_while_a_conflict_is_resolved_stays() {
         let world = World::new();
         let repo = film(&world);
         repo.git(&["merge", "-q", "side"]).breaks();
-        let real = world.call("sh").args(["-c", "command -v git"]).run().ok();
-        let own = world.path("own-git");
-        std::fs::create_dir(&own).expect("ours");
         let save = format!("printf saved > '{}'", repo.dir().join(path).display());
-        let saves = format!("case \" $* \" in *\" {during} \"*) {save};; esac");
-        std::fs::write(own.join("git"), format!("#!/bin/sh\n{saves}\nexec {real} \"$@\"\n")).expect("ours");
-        std::fs::set_permissions(own.join("git"), PermissionsExt::from_mode(0o755)).expect("ours");
-        let programs = dits_tests::programs::folder();
-        let path_variable = std::env::var("PATH").expect("it is set");
-        let path_variable = format!("{}:{}:{path_variable}", own.display(), programs.display());
         let call = world.call("git-dits").args(["resolve", side, "a b", path]).dir(repo.dir());
-        let done = call.env("PATH", path_variable).run();
+        let done = call.env("PATH", path_to_git_that(&world, during, &save)).run();
         repo.holds(path, b"saved");
         let unmerged = repo.git(&["ls-files", "--unmerged", path]).ok();
         assert_eq!(unmerged.is_empty(), is_resolved, "{}", done.story());
@@ -240,10 +230,51 @@ fn what_is_saved_while_a_conflict_is_resolved_stays() {
         if side == "--theirs" {
             repo.holds("a b/cut.mov", &if is_resolved { theirs() } else { ours() });
         }
-        let names = std::fs::read_dir(repo.dir()).expect("there").flatten().map(|entry| entry.file_name());
-        let hidden: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".dits-")).collect();
-        assert!(hidden.is_empty(), "{hidden:?}");
+        assert!(hidden(&repo).is_empty(), "{:?}", hidden(&repo));
     }
+}
+
+#[test]
+fn every_path_gets_back_what_can_go_back_and_the_rest_is_named() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["merge", "-q", "side"]).breaks();
+    let before = repo.git(&["ls-files", "--stage"]).ok();
+    // The first of two paths is taken while git fails.
+    let fails = format!("printf saved > '{}'; exit 1", repo.dir().join("gone.mov").display());
+    let call = world.call("git-dits").args(["resolve", "--theirs", "gone.mov", "new.mov"]).dir(repo.dir());
+    let failed = call.env("PATH", path_to_git_that(&world, "update-index", &fails)).run();
+    let said = failed.fails();
+    let [kept] = &hidden(&repo)[..] else { panic!("{:?}: {}", hidden(&repo), failed.story()) };
+    assert!(said.contains(&format!("gone.mov back; it is kept in {}", repo.dir().join(kept).display())), "{said}");
+    assert!(said.contains("hint: `git dits pull` puts back what it can"), "{said}");
+    repo.holds("gone.mov", b"saved");
+    repo.holds("new.mov", &ours());
+    assert_eq!(repo.git(&["ls-files", "--stage"]).ok(), before, "nothing is staged");
+    // What is kept is a version of the conflict, and the path has what was saved.
+    repo.git(&["dits", "pull"]).ok();
+    assert!(hidden(&repo).is_empty(), "{:?}", hidden(&repo));
+    repo.holds("gone.mov", b"saved");
+}
+
+/// Where programs are looked for, with a git that does something `during` one of its commands.
+fn path_to_git_that(world: &World, during: &str, does: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let real = world.call("sh").args(["-c", "command -v git"]).run().ok();
+    let own = world.path("own-git");
+    std::fs::create_dir(&own).expect("ours");
+    let does = format!("case \" $* \" in *\" {during} \"*) {does};; esac");
+    std::fs::write(own.join("git"), format!("#!/bin/sh\n{does}\nexec {real} \"$@\"\n")).expect("ours");
+    std::fs::set_permissions(own.join("git"), PermissionsExt::from_mode(0o755)).expect("ours");
+    let programs = dits_tests::programs::folder();
+    let path_variable = std::env::var("PATH").expect("it is set");
+    format!("{}:{}:{path_variable}", own.display(), programs.display())
+}
+
+/// Temporary names of ours in the work tree.
+fn hidden(repo: &Repo<'_>) -> Vec<String> {
+    let names = std::fs::read_dir(repo.dir()).expect("there").flatten().map(|entry| entry.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.starts_with(".dits-")).collect()
 }
 
 #[test]

@@ -137,7 +137,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             theirs_at: theirs_at.map(ToString::to_string),
         });
     }
-    let standing: Vec<_> = found.iter().map(|conflict| conflict.path.as_bstr()).zip(seen).collect();
+    let paths: Vec<RepoPath> =
+        found.iter().map(|conflict| RepoPath::new(conflict.path.as_bstr())).collect::<Result<_, _>>()?;
+    let standing: Vec<_> = paths.into_iter().zip(seen).collect();
     let written = put_in_place(&here, &repository, &standing, &put)?;
     print(&Facts { sides, resolved }, args.json)?;
     hydrate(&here, &repository, written)
@@ -191,7 +193,7 @@ fn beside(path: &BStr) -> BString {
 fn put_in_place(
     here: &Here,
     repository: &Repository,
-    standing: &[(&BStr, Seen)],
+    standing: &[(RepoPath, Seen)],
     put: &[(&BStr, Put<'_>)],
 ) -> Result<Vec<MediaFile>, Failure> {
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
@@ -201,8 +203,9 @@ fn put_in_place(
     let mut aside = Vec::new();
     let staged = set_aside(top, standing, &journal, &mut aside).and_then(|()| stage(&git, repository, put));
     if let Err(failure) = staged {
-        for it in &aside {
-            it.put_back().map_err(|error| Failure::new("cannot put everything back").because(&error))?;
+        if !put_back(&aside) {
+            // The journal names it for whoever takes over.
+            return Err(failure.hint("`git dits pull` puts back what it can, and names the rest"));
         }
         journal.remove().map_err(|error| cannot_note(&error))?;
         return Err(failure);
@@ -210,30 +213,49 @@ fn put_in_place(
     reached(Step::ResolveStaged);
     let written = check_out(here, top, put)?;
     reached(Step::ResolveCheckedOut);
-    for it in &aside {
-        match it.remove() {
-            Ok(None) => {}
-            Ok(Some(kept)) => report::warn(&format!("what was saved meanwhile is kept in {}", kept.display())),
-            Err(error) => report::warn(&Failure::new("cannot remove what was resolved").because(&error).line()),
-        }
+    if remove(&aside) {
+        journal.remove().map_err(|error| cannot_note(&error))?;
     }
-    journal.remove().map_err(|error| cannot_note(&error))?;
     Ok(written)
 }
 
 /// Takes what stands at each path away, if it is still what was looked at.
-fn set_aside(top: &Path, standing: &[(&BStr, Seen)], journal: &Journal, aside: &mut Vec<Aside>) -> Result<(), Failure> {
+fn set_aside(
+    top: &Path,
+    standing: &[(RepoPath, Seen)],
+    journal: &Journal,
+    aside: &mut Vec<Aside>,
+) -> Result<(), Failure> {
     for (path, seen) in standing {
-        let parsed = RepoPath::new(*path)?;
-        match work_tree_file::set_aside(top, &parsed, seen, journal) {
-            Ok(taken) => aside.extend(taken),
-            Err(AsideError::Io { source, .. }) if source.kind() == std::io::ErrorKind::ResourceBusy => {
-                return Err(saved::would_be_lost(&path.to_owned().into()));
-            }
-            Err(error) => return Err(error.into()),
-        }
+        work_tree_file::set_aside(top, path, seen, journal, aside).map_err(|error| match error {
+            AsideError::Changed { .. } => saved::would_be_lost(&path.as_bstr().to_owned()),
+            error => error.into(),
+        })?;
     }
     Ok(())
+}
+
+/// Gives every path back what was set aside, and names what could not be; returns false if there is any.
+fn put_back(aside: &[Aside]) -> bool {
+    let failed: Vec<AsideError> = aside.iter().filter_map(|it| it.put_back().err()).collect();
+    failed.iter().for_each(|error| report::warn(&Failure::new(error.to_string()).because(error).line()));
+    failed.is_empty()
+}
+
+/// Removes what was set aside, except what was saved into since; returns false if something could not be removed.
+fn remove(aside: &[Aside]) -> bool {
+    let mut is_done = true;
+    for it in aside {
+        match it.remove() {
+            Ok(None) => {}
+            Ok(Some(kept)) => report::warn(&format!("what was saved meanwhile is kept in {}", kept.display())),
+            Err(error) => {
+                report::warn(&Failure::new("cannot remove what was resolved").because(&error).line());
+                is_done = false;
+            }
+        }
+    }
+    is_done
 }
 
 /// Stages what becomes of each path.

@@ -40,9 +40,26 @@ pub fn see(top: &Path, path: &BStr) -> io::Result<Seen> {
     }
 }
 
-/// Why something could not be set aside.
+/// Why something could not be set aside, or put back.
 #[derive(Debug, thiserror::Error)]
 pub enum AsideError {
+    /// Something else is at the path by now, which stays.
+    #[error("{path} was saved meanwhile", path = .path.display())]
+    Changed {
+        /// The path.
+        path: PathBuf,
+    },
+    /// What was taken from the path has a temporary name still. The journal names it for whoever takes over.
+    #[error("cannot put {path} back; it is kept in {kept}", path = .path.display(), kept = .kept.display())]
+    Kept {
+        /// The path.
+        path: PathBuf,
+        /// Where it is now.
+        kept: PathBuf,
+        /// What the system said, also that the path has something else by now.
+        #[source]
+        source: io::Error,
+    },
     /// The system does not let us.
     #[error("cannot set {path} aside", path = .path.display())]
     Io {
@@ -66,13 +83,20 @@ pub struct Aside {
     seen: Stat,
 }
 
-/// Takes what was `seen` at `path` away from there. Returns `None` if nothing was there, and still is not.
+/// Takes what was `seen` at `path` away from there, if anything was. What has a temporary name afterwards is added to
+/// `all`, also on an error: what was saved meanwhile goes back at once, or else by [`Aside::put_back`].
 ///
 /// # Errors
 ///
-/// [`AsideError`]; [`io::ErrorKind::ResourceBusy`] in it if something else is there by now, which stays.
-pub fn set_aside(top: &Path, path: &RepoPath, seen: &Seen, journal: &Journal) -> Result<Option<Aside>, AsideError> {
-    set_aside_by(top, path, seen, journal, &mut |place, to| place.move_away(to))
+/// [`AsideError`].
+pub fn set_aside(
+    top: &Path,
+    path: &RepoPath,
+    seen: &Seen,
+    journal: &Journal,
+    all: &mut Vec<Aside>,
+) -> Result<(), AsideError> {
+    set_aside_by(top, path, seen, journal, all, &mut |place, to| place.move_away(to))
 }
 
 /// Gives what stands at a path a temporary name.
@@ -83,31 +107,33 @@ pub(super) fn set_aside_by(
     path: &RepoPath,
     seen: &Seen,
     journal: &Journal,
+    all: &mut Vec<Aside>,
     move_away: MoveAway<'_>,
-) -> Result<Option<Aside>, AsideError> {
-    let failed = |source: io::Error| AsideError::Io { path: top.join(bytes_to_path(path.as_bstr())), source };
-    let changed = || failed(io::ErrorKind::ResourceBusy.into());
+) -> Result<(), AsideError> {
+    let full_path = || top.join(bytes_to_path(path.as_bstr()));
+    let failed = |source: io::Error| AsideError::Io { path: full_path(), source };
     let now = see(top, path.as_bstr()).map_err(failed)?;
     let seen = match (seen.0, now.0) {
-        (None, None) => return Ok(None),
+        (None, None) => return Ok(()),
         (Some(seen), Some(now)) if is_same(&now, &seen) => seen,
-        _ => return Err(changed()),
+        _ => return Err(AsideError::Changed { path: full_path() }),
     };
     let aside = Aside { top: top.to_owned(), path: path.clone(), temporary: TemporaryName::new(rand::random()), seen };
     let (temporary, written) = (aside.temporary.clone(), Some(written_of(&seen)));
     journal.note(&[Record::Write { temporary, written, path: path.clone() }])?;
     let moved = aside.place().and_then(|place| move_away(&place, aside.name()));
     moved.map_err(|error| failed(error.into()))?;
-    match aside.is_as_seen() {
+    // Saved between the look and the new name?
+    let is_as_seen = aside.is_as_seen();
+    if is_as_seen || aside.put_back().is_err() {
+        all.push(aside);
+    }
+    match is_as_seen {
         true => {
             reached(Step::ResolveSetAside);
-            Ok(Some(aside))
+            Ok(())
         }
-        // Saved between the look and the new name.
-        false => {
-            aside.put_back().map_err(failed)?;
-            Err(changed())
-        }
+        false => Err(AsideError::Changed { path: full_path() }),
     }
 }
 
@@ -116,9 +142,14 @@ impl Aside {
     ///
     /// # Errors
     ///
-    /// What the system said, also that the path has something else by now. The file then keeps its temporary name.
-    pub fn put_back(&self) -> io::Result<()> {
-        Ok(self.place().and_then(|place| place.rename(self.name(), place.name))?)
+    /// [`AsideError::Kept`].
+    pub fn put_back(&self) -> Result<(), AsideError> {
+        let renamed = self.place().and_then(|place| place.rename(self.name(), place.name));
+        renamed.map_err(|error| AsideError::Kept {
+            path: self.full_path(),
+            kept: self.full_path().with_file_name(self.temporary.as_str()),
+            source: error.into(),
+        })
     }
 
     /// Removes the file. If it was written to since it was seen, it stays, and where it is now is returned.
@@ -128,11 +159,14 @@ impl Aside {
     /// What the system said.
     pub fn remove(&self) -> io::Result<Option<PathBuf>> {
         if !self.is_as_seen() {
-            let full_path = self.top.join(bytes_to_path(self.path.as_bstr()));
-            return Ok(Some(full_path.with_file_name(self.temporary.as_str())));
+            return Ok(Some(self.full_path().with_file_name(self.temporary.as_str())));
         }
         self.place().and_then(|place| place.unlink(self.temporary.as_str()))?;
         Ok(None)
+    }
+
+    fn full_path(&self) -> PathBuf {
+        self.top.join(bytes_to_path(self.path.as_bstr()))
     }
 
     fn is_as_seen(&self) -> bool {

@@ -348,11 +348,41 @@ fn what_is_saved_while_a_file_is_set_aside_goes_back() {
         fs::write(place_of(&file, to), "").expect("written");
         place.move_away(to)
     };
-    let error = set_aside_by(&top, &path(), &seen, &tree.journal, &mut save_then_move).expect_err("it was saved");
-    let AsideError::Io { source, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(source.kind(), io::ErrorKind::ResourceBusy, "{error:?}");
+    let mut all = Vec::new();
+    let changed = set_aside_by(&top, &path(), &seen, &tree.journal, &mut all, &mut save_then_move);
+    assert!(matches!(changed, Err(AsideError::Changed { .. })), "{changed:?}");
+    assert!(all.is_empty(), "{all:?}");
     assert_eq!(fs::read(&file).expect("there"), b"saved by the user");
     assert_eq!(tree.names(), 1);
+}
+
+#[test]
+fn a_save_that_cannot_go_back_to_a_path_in_conflict_is_named_and_stays_in_the_journal() {
+    let tree = Tree::new();
+    let (top, file) = (tree.top(), tree.file());
+    let seen = see(&top, path().as_bstr()).expect("looked");
+    let mut save_twice = |place: &Place<'_>, to: &BStr| {
+        fs::write(&file, "saved by the user").expect("saved");
+        place.move_away(to)?;
+        fs::write(&file, "saved again").expect("saved");
+        Ok(())
+    };
+    let mut all = Vec::new();
+    let changed = set_aside_by(&top, &path(), &seen, &tree.journal, &mut all, &mut save_twice);
+    assert!(matches!(changed, Err(AsideError::Changed { .. })), "{changed:?}");
+    let [aside] = &all[..] else { panic!("{all:?}") };
+    let error = aside.put_back().expect_err("something stands there");
+    let AsideError::Kept { kept, source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::AlreadyExists, "{error:?}");
+    assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
+    let entry = Entry { goal: None, ..tree.entry() };
+    assert_eq!(recover(&top, &path(), &entry, &|| true).expect("recovered").kept, std::slice::from_ref(kept));
+    assert_eq!(fs::read(kept).expect("there"), b"saved by the user");
+    assert_eq!(fs::read(&file).expect("there"), b"saved again");
+    // Once the path is free, it goes back.
+    fs::remove_file(&file).expect("removed");
+    assert!(recover(&top, &path(), &entry, &|| true).expect("recovered").is_put_back);
+    assert_eq!(fs::read(&file).expect("there"), b"saved by the user");
 }
 
 #[test]
@@ -361,14 +391,15 @@ fn a_file_that_was_set_aside_and_saved_into_goes_back_once_its_process_is_gone()
         let tree = Tree::new();
         let top = tree.top();
         let seen = see(&top, path().as_bstr()).expect("looked");
-        let aside = set_aside(&top, &path(), &seen, &tree.journal).expect("set aside").expect("it was there");
+        let mut all = Vec::new();
+        set_aside(&top, &path(), &seen, &tree.journal, &mut all).expect("set aside");
+        assert_eq!(all.len(), 1, "it was there");
         let entry = Entry { goal: None, ..tree.entry() };
         assert!(!tree.file().exists());
         if is_saved {
             let name = entry.writes[0].0.clone();
             fs::write(place_of(&tree.file(), name.as_str().into()), "saved by the user").expect("written");
         }
-        drop(aside);
         let recovered = recover(&top, &path(), &entry, &|| true).expect("recovered");
         assert_eq!(recovered, Recovered { is_put_back: true, ..Recovered::default() });
         let text = if is_saved { "saved by the user".to_owned() } else { pointer().to_string() };
