@@ -7,6 +7,7 @@
 //!
 //! **Must hold:**
 //! - a hook spends a few milliseconds here, and waits for nothing;
+//! - the sweep holds open nothing of git's: it waits for filter processes, which wait for the end of their input;
 //! - nothing is said, and nothing stopped, if it does not work.
 //!
 //! **Format:** `docs/formats/collection-v1.md`.
@@ -117,6 +118,9 @@ pub fn start_if_due(repository: &Repository, settings: &Settings) {
     sweep.args(["gc", "--auto"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Away from the terminal: neither its Ctrl-C nor its end is meant for the sweep.
     std::os::unix::process::CommandExt::process_group(&mut sweep, 0);
+    // git gives a hook its ends of the pipes to filters that still run. As long as another process has them open, a
+    // filter does not end, and git waits for its end.
+    close_fds::set_fds_cloexec(3, &[]);
     // Nobody waits for it. A hook ends in a moment, and the system takes over.
     drop(sweep.spawn());
 }
