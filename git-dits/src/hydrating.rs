@@ -145,12 +145,26 @@ pub enum Which<'a> {
 /// leaves the file as it is. What a process left that was killed is cleared up, and what it had promised stays promised. Says on standard error what went
 /// wrong; [`fail_if_left`] makes a failure of it.
 pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: Which<'_>) -> Result<Outcome, Failure> {
+    hydrate_until(&watch_for_ctrl_c()?, here, repository, sources, which)
+}
+
+/// From now on, Ctrl-C ends no more than what asks the answer.
+pub fn watch_for_ctrl_c() -> Result<Interruption, Failure> {
+    Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))
+}
+
+/// [`hydrate`], for who watches for Ctrl-C by himself.
+fn hydrate_until(
+    interruption: &Interruption,
+    here: &Here,
+    repository: &Repository,
+    sources: &Sources,
+    which: Which<'_>,
+) -> Result<Outcome, Failure> {
     let wanted = match which {
         Which::Files(files) => wanted_of(files),
         Which::Promised => promised(repository, sources)?,
     };
-    let interruption =
-        Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))?;
     let progress = Mutex::new(Progress::of_bytes("hydrating", wanted.iter().map(|wanted| wanted.pointer.size).sum()));
     let watch = |count: u64| {
         progress.lock().unwrap_or_else(|broken| broken.into_inner()).advance(count);
@@ -168,8 +182,13 @@ pub fn hydrate(here: &Here, repository: &Repository, sources: &Sources, which: W
 }
 
 /// Clears up what processes left that are gone, as [`hydrate`] does.
-pub fn take_over(here: &Here, repository: &Repository, sources: &Sources) -> Result<(), Failure> {
-    let outcome = hydrate(here, repository, sources, Which::Files(&[]))?;
+pub fn take_over(
+    interruption: &Interruption,
+    here: &Here,
+    repository: &Repository,
+    sources: &Sources,
+) -> Result<(), Failure> {
+    let outcome = hydrate_until(interruption, here, repository, sources, Which::Files(&[]))?;
     fail_if_left(&outcome)
 }
 

@@ -220,7 +220,7 @@ fn what_is_saved_while_a_conflict_is_resolved_stays() {
         repo.git(&["merge", "-q", "side"]).breaks();
         let save = format!("printf saved > '{}'", repo.dir().join(path).display());
         let call = world.call("git-dits").args(["resolve", side, "a b", path]).dir(repo.dir());
-        let done = call.env("PATH", path_to_git_that(&world, during, &save)).run();
+        let done = call.env("PATH", world.path_with_git_that(during, &save)).run();
         repo.holds(path, b"saved");
         let unmerged = repo.git(&["ls-files", "--unmerged", path]).ok();
         assert_eq!(unmerged.is_empty(), is_resolved, "{}", done.story());
@@ -243,7 +243,7 @@ fn every_path_gets_back_what_can_go_back_and_the_rest_is_named() {
     // The first of two paths is taken while git fails.
     let fails = format!("printf saved > '{}'; exit 1", repo.dir().join("gone.mov").display());
     let call = world.call("git-dits").args(["resolve", "--theirs", "gone.mov", "new.mov"]).dir(repo.dir());
-    let failed = call.env("PATH", path_to_git_that(&world, "update-index", &fails)).run();
+    let failed = call.env("PATH", world.path_with_git_that("update-index", &fails)).run();
     let said = failed.fails();
     let [kept] = &hidden(&repo)[..] else { panic!("{:?}: {}", hidden(&repo), failed.story()) };
     assert!(said.contains(&format!("gone.mov back; it is kept in {}", repo.dir().join(kept).display())), "{said}");
@@ -255,20 +255,6 @@ fn every_path_gets_back_what_can_go_back_and_the_rest_is_named() {
     repo.git(&["dits", "pull"]).ok();
     assert!(hidden(&repo).is_empty(), "{:?}", hidden(&repo));
     repo.holds("gone.mov", b"saved");
-}
-
-/// Where programs are looked for, with a git that does something `during` one of its commands.
-fn path_to_git_that(world: &World, during: &str, does: &str) -> String {
-    use std::os::unix::fs::PermissionsExt;
-    let real = world.call("sh").args(["-c", "command -v git"]).run().ok();
-    let own = world.path("own-git");
-    std::fs::create_dir(&own).expect("ours");
-    let does = format!("case \" $* \" in *\" {during} \"*) {does};; esac");
-    std::fs::write(own.join("git"), format!("#!/bin/sh\n{does}\nexec {real} \"$@\"\n")).expect("ours");
-    std::fs::set_permissions(own.join("git"), PermissionsExt::from_mode(0o755)).expect("ours");
-    let programs = dits_tests::programs::folder();
-    let path_variable = std::env::var("PATH").expect("it is set");
-    format!("{}:{}:{path_variable}", own.display(), programs.display())
 }
 
 /// Temporary names of ours in the work tree.

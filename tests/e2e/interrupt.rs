@@ -6,9 +6,10 @@ use std::path::Path;
 use dits_core::pointer::Pointer;
 use dits_core::steps::Step;
 use dits_tests::media::{MIB, noise};
-use dits_tests::processes::until;
+use dits_tests::processes::{go_on, is_running, stopped_in, until};
 use dits_tests::repo::bytes_below;
 use dits_tests::{Done, Repo, Server, World};
+use rustix::process::{Signal, kill_process};
 
 /// Git dies of the signal, whose name a shell shows as 130; Dits' own programs do too.
 fn was_interrupted(done: &Done) {
@@ -133,6 +134,55 @@ fn a_pull_that_is_interrupted_leaves_pointers_and_goes_on() {
         other.git(&["dits", "pull"]).ok();
         other.holds("take.bin", &content);
         assert_eq!(other.status(), "");
+    }
+}
+
+#[test]
+fn dehydrating_that_is_interrupted_tells_of_what_is_done_and_leaves_the_rest() {
+    let world = World::new();
+    let repo = world.repo("film");
+    let takes = [("a.bin", noise(6, MIB)), ("b.bin", noise(7, MIB)), ("c.bin", noise(8, MIB))];
+    takes.iter().for_each(|(path, content)| repo.write(path, content));
+    repo.commit("takes");
+    // Through git, which passes on to its child the signal that the terminal has sent to both.
+    let step = format!("{}:2", Step::HydrationSwapped.name());
+    let dehydrate = repo.call(&["dits", "dehydrate", "."]).interrupt_at(&step).run();
+    was_interrupted(&dehydrate);
+    assert!(dehydrate.out().starts_with("2 files dehydrated"), "{}", dehydrate.story());
+    assert!(dehydrate.err().contains("interrupted; the files before are dehydrated"), "{}", dehydrate.story());
+    assert!(Pointer::parse(&repo.read("b.bin")).is_some());
+    repo.holds("c.bin", &takes[2].1);
+    assert_eq!(repo.status(), "");
+    assert_eq!(std::fs::read_dir(repo.dir().join(".git/dits/hydration")).expect("it was made").count(), 0);
+    repo.git(&["dits", "pull"]).ok();
+    takes.iter().for_each(|(path, content)| repo.holds(path, content));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once_what_the_first_one_has_not_ended() {
+    for is_pressed_again in [false, true] {
+        let world = World::new();
+        let repo = world.repo("film");
+        let content = noise(6, MIB);
+        repo.write("take.bin", &content);
+        repo.commit("a take");
+        // A git that hangs, and does not hear of Ctrl-C.
+        let path = world.path_with_git_that("ls-files", "kill -STOP $$");
+        let dehydrate = world.call("git-dits").args(["dehydrate", "."]).dir(repo.dir()).env("PATH", path).start();
+        let (program, git) = (dehydrate.group(), stopped_in(dehydrate.group()));
+        let press = || kill_process(program, Signal::INT);
+        press().expect("it is there");
+        if is_pressed_again {
+            until("the end of it", || press().is_err() || !is_running(program));
+        }
+        go_on(git);
+        let done = dehydrate.finish();
+        match is_pressed_again {
+            true => assert_eq!(done.status.signal(), Some(2), "{}", done.story()),
+            false => assert_eq!(done.status.code(), Some(130), "{}", done.story()),
+        }
+        repo.holds("take.bin", &content);
+        is_tidy(&repo);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -60,6 +61,18 @@ impl World {
     pub fn call(&self, program: &str) -> Call {
         let env = self.env.iter().map(|(name, value)| (*name, value.as_os_str()));
         Call::new(program, env).dir(self.dir.path())
+    }
+
+    /// A `PATH` with a git that does something in a shell before one of its commands. Made once in a world.
+    pub fn path_with_git_that(&self, before: &str, does: &str) -> OsString {
+        let real = self.call("sh").args(["-c", "command -v git"]).run().ok();
+        let own = self.path("own-git");
+        fs::create_dir(&own).expect("there is none yet");
+        let script = format!("#!/bin/sh\ncase \" $* \" in *\" {before} \"*) {does};; esac\nexec {real} \"$@\"\n");
+        fs::write(own.join("git"), script).expect("the folder is ours");
+        fs::set_permissions(own.join("git"), PermissionsExt::from_mode(0o755)).expect("the file is ours");
+        let (_, path) = self.env.iter().find(|(name, _)| *name == "PATH").expect("every world has one");
+        std::env::join_paths([own].into_iter().chain(std::env::split_paths(path))).expect("they were joined before")
     }
 
     /// Runs git in this world's folder.

@@ -16,18 +16,15 @@
 //! **Format:** `docs/formats/hydration-v1.md`.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use rustix::io::Errno;
 
 use super::work_tree_file::{
-    Exchange, Place, Replaced, Swap, SwapError, Swapped, Unnamed, exchange, open_regular, replace, unnamed,
+    Exchange, Place, Replaced, Swap, SwapError, Swapped, Unnamed, exchange, open_regular, pointer_of, replace, unnamed,
 };
-use crate::hash::FileHash;
 use crate::hydration_record::{Record, Written};
-
-/// Bytes that are read at a time.
-const BLOCK_LEN: usize = 1024 * 1024;
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +35,26 @@ pub enum Dehydrated {
     Modified,
     /// There is no regular file, and nothing was done.
     Absent,
+    /// Whoever watched ended it before all was read, and nothing was done.
+    Stopped,
 }
 
-/// Replaces the content at the path by its pointer. `read` is told how many bytes were read.
+/// Is told how many bytes were read, and says whether to go on.
+pub type Reading<'r> = &'r mut dyn FnMut(u64) -> ControlFlow<()>;
+
+/// Replaces the content at the path by its pointer, unless `reading` it is ended.
 ///
 /// # Errors
 ///
 /// [`SwapError`] for what the system said. The path holds what it held, or what was saved there is kept beside it.
-pub fn dehydrate(swap: Swap<'_>, read: &mut dyn FnMut(u64)) -> Result<Dehydrated, SwapError> {
-    dehydrate_by(swap, read, unnamed, &mut exchange)
+pub fn dehydrate(swap: Swap<'_>, reading: Reading<'_>) -> Result<Dehydrated, SwapError> {
+    dehydrate_by(swap, reading, unnamed, &mut exchange)
 }
 
 /// [`dehydrate`], with the pointer's file made and names exchanged as told.
 fn dehydrate_by(
     swap: Swap<'_>,
-    read: &mut dyn FnMut(u64),
+    reading: Reading<'_>,
     unnamed: Unnamed,
     exchange: Exchange<'_>,
 ) -> Result<Dehydrated, SwapError> {
@@ -61,14 +63,20 @@ fn dehydrate_by(
         let file = open_regular(&place.folder, place.name)?;
         Ok((place, file))
     });
-    let (place, mut file) = match opened {
+    let (place, file) = match opened {
         Ok(opened) => opened,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR) => return Ok(Dehydrated::Absent),
         Err(error) => return Err(swap.failed(error)),
     };
     let before = rustix::fs::fstat(&file).map_err(|error| swap.failed(error))?;
-    if before.st_size as u64 != swap.pointer.size || hash(&mut file, read).map_err(failed)? != swap.pointer.oid {
+    if before.st_size as u64 != swap.pointer.size {
         return Ok(Dehydrated::Modified);
+    }
+    match pointer_of(&file, reading) {
+        Ok(pointer) if pointer == *swap.pointer => {}
+        Ok(_) => return Ok(Dehydrated::Modified),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Dehydrated::Stopped),
+        Err(error) => return Err(failed(error)),
     }
     swap.journal.note(&[Record::Dehydrate { pointer: *swap.pointer, path: swap.path.clone() }])?;
     let write = |mut file: &File| file.write_all(swap.pointer.to_string().as_bytes()).map_err(failed);
@@ -78,23 +86,10 @@ fn dehydrate_by(
     })
 }
 
-fn hash(file: &mut File, read: &mut dyn FnMut(u64)) -> io::Result<FileHash> {
-    let mut hasher = blake3::Hasher::new();
-    let mut block = vec![0; BLOCK_LEN];
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(FileHash::from_bytes(*hasher.finalize().as_bytes())),
-            len => {
-                hasher.update(&block[..len]);
-                read(len as u64);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::FileHash;
     use crate::hydration_record::Date;
     use crate::pointer::Pointer;
     use crate::repo::hydration_journal::{Journal, entries};
@@ -129,29 +124,33 @@ mod tests {
             self.top().join("b.bin")
         }
 
-        fn dehydrate(&self, path: &str, read: &mut dyn FnMut(u64)) -> Result<Dehydrated, SwapError> {
-            self.dehydrate_by(path, read, unnamed, &mut exchange)
+        fn dehydrate(&self, path: &str, reading: Reading<'_>) -> Result<Dehydrated, SwapError> {
+            self.dehydrate_by(path, reading, unnamed, &mut exchange)
         }
 
         fn dehydrate_by(
             &self,
             path: &str,
-            read: &mut dyn FnMut(u64),
+            reading: Reading<'_>,
             unnamed: Unnamed,
             exchange: Exchange<'_>,
         ) -> Result<Dehydrated, SwapError> {
             let (top, path) = (self.top(), RepoPath::new(path).expect("a path"));
             let swap = Swap { top: &top, path: &path, pointer: &pointer(), date: DATE, journal: &self.journal };
-            super::dehydrate_by(swap, read, unnamed, exchange)
+            super::dehydrate_by(swap, reading, unnamed, exchange)
         }
 
         fn dehydrated(&self, path: &str) -> Dehydrated {
-            self.dehydrate(path, &mut |_| ()).expect("tried")
+            self.dehydrate(path, &mut go_on).expect("tried")
         }
 
         fn names(&self) -> usize {
             fs::read_dir(self.top()).expect("listed").count()
         }
+    }
+
+    fn go_on(_: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
     }
 
     fn pointer() -> Pointer {
@@ -170,7 +169,7 @@ mod tests {
                 true => exchange(place, temporary),
                 false => Err(Errno::INVAL),
             };
-            let done = tree.dehydrate_by("a/b.bin", &mut |_| (), unnamed, &mut by).expect("tried");
+            let done = tree.dehydrate_by("a/b.bin", &mut go_on, unnamed, &mut by).expect("tried");
             let meta = path.metadata().expect("there");
             assert_eq!(done, Dehydrated::Done(Written { inode: meta.ino(), date: DATE }));
             assert_eq!(fs::read_to_string(&path).expect("there"), pointer().to_string());
@@ -198,6 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn reading_ends_between_two_pieces_once_it_is_told_to() {
+        let tree = Tree::new();
+        let content = vec![7; 1024 * 1024];
+        fs::write(tree.file(), &content).expect("written");
+        let pointer = Pointer { oid: FileHash::of(&content), size: content.len() as u64 };
+        let (top, path) = (tree.top(), RepoPath::new("b.bin").expect("a path"));
+        let swap = Swap { top: &top, path: &path, pointer: &pointer, date: DATE, journal: &tree.journal };
+        let (mut read, mut pieces) = (0, 0);
+        let mut reading = |len| {
+            (read, pieces) = (read + len, pieces + 1);
+            if pieces == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        assert_eq!(dehydrate(swap, &mut reading).expect("tried"), Dehydrated::Stopped);
+        assert!(pieces == 2 && read < pointer.size, "{read} bytes in {pieces} pieces");
+        assert!(fs::read(tree.file()).expect("there") == content);
+        assert!(entries(&tree.dir.path().join("git")).expect("read").is_empty(), "nothing is left to do");
+        assert!(matches!(dehydrate(swap, &mut go_on).expect("tried"), Dehydrated::Done(_)));
+    }
+
+    #[test]
     fn what_the_user_saves_meanwhile_stays() {
         let tree = Tree::new();
         let path = tree.file();
@@ -211,6 +230,7 @@ mod tests {
                 let to = if by_rename { tree.top().join("new") } else { path.clone() };
                 fs::write(&to, "CONTENT").expect("written");
                 fs::rename(&to, &path).expect("renamed");
+                ControlFlow::Continue(())
             };
             assert_eq!(tree.dehydrate("b.bin", &mut save).expect("tried"), Dehydrated::Modified);
             assert_eq!(fs::read(&path).expect("there"), b"CONTENT");
@@ -233,7 +253,7 @@ mod tests {
                 fs::write(&path, "saved meanwhile").expect("written");
                 exchange(place, temporary)
             };
-            let error = tree.dehydrate_by("b.bin", &mut |_| (), unnamed, &mut by).expect_err("the exchange failed");
+            let error = tree.dehydrate_by("b.bin", &mut go_on, unnamed, &mut by).expect_err("the exchange failed");
             let SwapError::Io { kept: Some(kept), .. } = &error else { panic!("{error:?}") };
             assert_eq!(fs::read(kept).expect("there"), b"saved meanwhile");
             assert_eq!(kept.parent(), Some(&*tree.top()));
@@ -257,7 +277,7 @@ mod tests {
             fs::rename(&new, &path).expect("renamed");
             exchange(place, temporary)
         };
-        let error = tree.dehydrate_by("b.bin", &mut |_| (), unnamed, &mut by).expect_err("there are two saves");
+        let error = tree.dehydrate_by("b.bin", &mut go_on, unnamed, &mut by).expect_err("there are two saves");
         let SwapError::Io { kept: Some(kept), .. } = error else { panic!("{error:?}") };
         assert_eq!(fs::read(&path).expect("there"), b"first");
         assert_eq!(fs::read(&kept).expect("there"), b"second");

@@ -2,29 +2,47 @@
 //!
 //! **For:** programs that end between two blocks of a file, with nothing half-written left behind.
 //!
-//! **May touch:** what this process does on `SIGINT`, `SIGTERM` and `SIGHUP`.
+//! **May touch:** what this process does on `SIGINT`, `SIGTERM` and `SIGHUP`; a thread.
 //!
-//! **Must hold:** until [`Interruption::watch_for`] is called these signals end the process as ever.
+//! **Must hold:**
+//! - until [`Interruption::watch_for`] is called these signals end the process as ever;
+//! - a second Ctrl-C ends it at once: all that it does must survive that, as it does a crash.
 
-use std::io;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// What comes so soon after a `SIGINT` is no second Ctrl-C: git passes on to its children the one that it gets itself, and
+/// a terminal sends it to both.
+const PASSED_ON_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether somebody asked this process to end.
 #[derive(Debug)]
 pub struct Interruption(Arc<AtomicBool>);
 
 impl Interruption {
-    /// From now on, a signal to end is noted and nothing else.
+    /// From now on, a signal to end is noted and nothing else; only `SIGINT` after a first one ends the process at once.
     ///
     /// # Errors
     ///
     /// What the system said.
     pub fn watch_for() -> io::Result<Interruption> {
-        let asked = Arc::new(AtomicBool::new(false));
+        let (asked, is_second) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        signal_hook::flag::register_conditional_default(SIGINT, is_second.clone())?;
+        let (mut first, note) = io::pipe()?;
+        signal_hook::low_level::pipe::register(SIGINT, note)?;
+        // It holds its end of the pipe for good, and writing to the other end is no error.
+        thread::Builder::new().spawn(move || {
+            while first.read_exact(&mut [0]).is_ok() {
+                thread::sleep(PASSED_ON_WITHIN);
+                is_second.store(true, Ordering::Relaxed);
+            }
+        })?;
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, asked.clone())?;
         }

@@ -14,17 +14,20 @@
 
 mod aside;
 mod found;
+mod hashed;
 mod left;
 mod swap;
 
 pub use aside::{Aside, AsideError, Seen, see, set_aside};
 pub use found::{Found, find, is_any, remove};
+pub(super) use hashed::pointer_of;
 pub use left::{Recovered, recover};
 pub(super) use swap::{Exchange, Replaced, Unnamed, exchange, replace, unnamed};
 pub use swap::{Swap, SwapError, Swapped, swap_in};
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bstr::{BStr, ByteSlice};
@@ -37,9 +40,6 @@ use crate::hydration_record::{Date, Written};
 use crate::limits;
 use crate::pointer::Pointer;
 use crate::repo_path::RepoPath;
-
-/// Bytes of a file that are hashed at a time.
-const PIECE_LEN: usize = 128 * 1024;
 
 /// Says whether to go on with what takes long.
 pub type GoOn<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -271,23 +271,10 @@ fn is_pointer_at(folder: &OwnedFd, name: &BStr, pointer: &Pointer) -> bool {
 }
 
 /// Reads the file from its start, and says whether it is the content of `pointer`.
-fn has_content(mut file: &File, pointer: &Pointer, go_on: GoOn<'_>) -> io::Result<bool> {
-    let mut hasher = blake3::Hasher::new();
-    let mut piece = vec![0; PIECE_LEN.min(pointer.size as usize + 1)];
-    let mut left = pointer.size;
-    loop {
-        if !go_on() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        match file.read(&mut piece)? {
-            0 => return Ok(left == 0 && hasher.finalize().as_bytes() == pointer.oid.as_bytes()),
-            len if len as u64 > left => return Ok(false),
-            len => {
-                hasher.update(&piece[..len]);
-                left -= len as u64;
-            }
-        }
-    }
+fn has_content(file: &File, pointer: &Pointer, go_on: GoOn<'_>) -> io::Result<bool> {
+    let mut watch = |_| if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+    // One byte more is enough to tell a longer file.
+    Ok(pointer_of(file.take(pointer.size.saturating_add(1)), &mut watch)? == *pointer)
 }
 
 fn set_date(file: &File, date: Date) -> Result<(), Errno> {

@@ -92,14 +92,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let repository = here.repository()?;
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let settings = repository.settings()?;
-    let interruption =
-        Interruption::watch_for().map_err(|error| Failure::new("cannot watch for Ctrl-C").because(&error))?;
+    let interruption = hydrating::watch_for_ctrl_c()?;
     let store_dir = stores::store_options(&repository, &settings).dir;
     if let Some(why) = unsynced::check(&store_dir)? {
         return Err(not_synced(&why));
     }
     let sources = stores::open_sources(&repository, &settings)?;
-    hydrating::take_over(&here, &repository, &sources)?;
+    hydrating::take_over(&interruption, &here, &repository, &sources)?;
     let mut files = Vec::new();
     for file in pointers::of_pathspecs(&here, &repository, &args.pathspecs)? {
         if work_tree_file::state(top, file.entry.path.as_bstr())? == State::Content {
@@ -177,7 +176,11 @@ fn dehydrate_all(
             continue;
         };
         let swap = Swap { top, path: &path, pointer: &pointer, date, journal };
-        match dehydrate(swap, &mut |count| progress.advance(count)) {
+        let mut reading = |count| {
+            progress.advance(count);
+            interruption.go_on()
+        };
+        match dehydrate(swap, &mut reading) {
             Ok(Dehydrated::Done(written)) => {
                 done.freed_bytes += pointer.size;
                 let modified = FileTime { seconds: written.date.secs, nanoseconds: written.date.nanos };
@@ -186,6 +189,10 @@ fn dehydrate_all(
             }
             Ok(Dehydrated::Modified) => done.leave(at, "it is not what git's index names"),
             Ok(Dehydrated::Absent) => done.leave(at, "it is gone"),
+            Ok(Dehydrated::Stopped) => {
+                done.is_interrupted = true;
+                return Ok(());
+            }
             Err(error @ SwapError::Io { .. }) => {
                 done.has_loose_ends = true;
                 done.leave(at, Failure::from(error).line());

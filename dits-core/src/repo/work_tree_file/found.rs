@@ -7,15 +7,15 @@
 //! **Must hold:** no symbolic link is followed, neither at the path nor above it.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bstr::{BStr, BString};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::{PIECE_LEN, Place, open_regular, read_start};
-use crate::hash::FileHash;
+use super::{Place, open_regular, pointer_of, read_start};
 use crate::pointer::Pointer;
 
 /// What is at a path.
@@ -75,20 +75,7 @@ pub fn is_any(file: &mut File, pointers: &[Pointer]) -> io::Result<bool> {
         return Ok(false);
     }
     file.rewind()?;
-    let mut hasher = blake3::Hasher::new();
-    let mut piece = vec![0; PIECE_LEN];
-    let mut read = 0;
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            len => {
-                hasher.update(&piece[..len]);
-                read += len as u64;
-            }
-        }
-    }
-    let oid = FileHash::from_bytes(*hasher.finalize().as_bytes());
-    Ok(pointers.iter().any(|pointer| pointer.size == read && pointer.oid == oid))
+    Ok(pointers.contains(&pointer_of(file, &mut |_| ControlFlow::Continue(()))?))
 }
 
 /// Removes what is at `path` below `top`, if anything is: a file, or a link itself.
