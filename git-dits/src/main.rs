@@ -18,6 +18,7 @@ mod git;
 mod here;
 mod hooks;
 mod hydrating;
+mod making_room;
 mod media_address;
 mod media_files;
 mod out;

@@ -1,6 +1,7 @@
 //! `git dits prune`: what a remote keeps goes here, and comes back when it is wanted.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -145,6 +146,32 @@ fn what_may_be_needed_here_stays_although_the_server_keeps_it() {
     repo.git(&["config", "dits.fetchRecentDays", "0"]).ok();
     let facts = prune(&repo, &["--dry-run"]);
     assert_eq!(oids(&facts, "freed").len(), 5, "{facts}");
+}
+
+#[test]
+fn what_is_checked_out_while_the_remote_is_asked_stays() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = with_three_versions(&world, &server.url("film"));
+    // One that ended before its time: what it condemned could go at once.
+    repo.call(&["dits", "prune"]).stop_at("collect-condemned").run().breaks();
+    let programs = world.path("programs");
+    fs::create_dir(&programs).expect("made");
+    for name in ["git-dits", "git-dits-filter"] {
+        fs::copy(dits_tests::programs::folder().join(name), programs.join(name)).expect("copied");
+    }
+    let helper = dits_tests::programs::folder().join("git-remote-dits");
+    let script = format!("#!/bin/sh\n'{}' \"$@\" && git checkout -q HEAD~2 >&2\n", helper.display());
+    fs::write(programs.join("git-remote-dits"), script).expect("written");
+    fs::set_permissions(programs.join("git-remote-dits"), fs::Permissions::from_mode(0o755)).expect("set");
+    let done = world.call(&programs.join("git-dits").display().to_string()).dir(repo.dir()).args(["prune", "--json"]);
+    let facts: Value = serde_json::from_str(&done.run().ok()).expect("it prints JSON");
+    assert_eq!(oids(&facts, "freed"), [oid(&take(2))]);
+    assert_eq!(facts["needed"].as_u64(), Some(2), "{facts}");
+    drop(server);
+    fs::remove_file(repo.dir().join("take.bin")).expect("ours");
+    repo.git(&["checkout", "-q", "--", "take.bin"]).ok();
+    repo.holds("take.bin", &take(1));
 }
 
 #[test]

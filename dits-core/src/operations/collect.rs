@@ -12,6 +12,7 @@
 //! **Format:** `docs/formats/collection-v1.md`.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,16 @@ pub enum Root {
     },
 }
 
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Root::File(oid) => write!(f, "the file {oid}"),
+            Root::Manifest { manifest, .. } => ItemId::from(*manifest).fmt(f),
+            Root::Item { id, .. } => id.fmt(f),
+        }
+    }
+}
+
 /// Hands out all that is needed, one after the other, and ends at the first error that it is answered with.
 pub type Roots<'r, E> = dyn FnMut(&mut dyn FnMut(Root) -> Result<(), E>) -> Result<(), E> + 'r;
 
@@ -86,10 +97,10 @@ pub enum CollectError {
     #[error("cannot tell what is still needed")]
     Unread(#[from] OutlineError),
     /// A root has no manifest here that can be read, and one may be in a pack that cannot.
-    #[error("cannot tell what {oid} still needs: the pack {path} {problem}")]
+    #[error("cannot tell what {root} still needs: the pack {path} {problem}")]
     Unreadable {
-        /// The file.
-        oid: FileHash,
+        /// What is needed.
+        root: Root,
         /// The pack.
         path: PathBuf,
         /// Why it cannot be read.
@@ -226,21 +237,21 @@ impl Marking<'_, '_> {
         match first_error {
             _ if is_whole => Ok(()),
             Some(error) => Err(error.into()),
-            None => self.check_all_is_readable(oid),
+            None => self.check_all_is_readable(Root::File(*oid)),
         }
     }
 
     fn only_manifest(&mut self, domain: Domain, manifest: &ManifestHash) -> Result<(), CollectError> {
         match self.manifest(domain, manifest)? {
             Marked::Whole => Ok(()),
-            Marked::Partly => self.check_all_is_readable(&FileHash::from_bytes(*manifest.as_bytes())),
+            Marked::Partly => self.check_all_is_readable(Root::Manifest { domain, manifest: *manifest }),
         }
     }
 
     /// What is not here may be in a pack that cannot be read.
-    fn check_all_is_readable(&self, oid: &FileHash) -> Result<(), CollectError> {
+    fn check_all_is_readable(&self, root: Root) -> Result<(), CollectError> {
         match self.collection.unreadable() {
-            Some((path, problem)) => Err(CollectError::Unreadable { oid: *oid, path, problem }),
+            Some((path, problem)) => Err(CollectError::Unreadable { root, path, problem }),
             None => Ok(()),
         }
     }

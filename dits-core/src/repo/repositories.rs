@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const LIST: &str = "repositories";
@@ -57,10 +58,14 @@ pub fn note(store_dir: &Path, git_dir: &Path) -> Result<(), ListError> {
     let mut file = File::options().create(true).append(true).open(&path).map_err(failed)?;
     // One that was cut off by a power loss must not swallow this line. Empty ones are passed over.
     let start: &[u8] = if text.last().is_none_or(|last| *last == b'\n') { b"" } else { b"\n" };
-    file.write_all(&[start, &line, b"\n"].concat()).and_then(|()| file.sync_all()).map_err(failed)
+    file.write_all(&[start, &line, b"\n"].concat()).and_then(|()| file.sync_all()).map_err(failed)?;
+    // It may be new.
+    File::open(store_dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
 /// Takes a repository from the list; returns false if it was not in there.
+///
+/// Its line is made of empty ones where it stands: another process may be adding its own at the same time.
 ///
 /// # Errors
 ///
@@ -68,18 +73,18 @@ pub fn note(store_dir: &Path, git_dir: &Path) -> Result<(), ListError> {
 pub fn forget(store_dir: &Path, git_dir: &Path) -> Result<bool, ListError> {
     let path = store_dir.join(LIST);
     let failed = |source| ListError { path: path.clone(), source };
-    let known = list(store_dir)?;
-    let same = |listed: &Path| listed == git_dir || fs::canonicalize(git_dir).is_ok_and(|git_dir| git_dir == listed);
-    let left: Vec<&PathBuf> = known.iter().filter(|listed| !same(listed)).collect();
-    if left.len() == known.len() {
-        return Ok(false);
+    let real = fs::canonicalize(git_dir).ok();
+    let is_same = |listed: &Path| listed == git_dir || real.as_deref() == Some(listed);
+    let (mut at, mut is_listed) = (0, false);
+    for line in read(&path)?.split(|byte| *byte == b'\n') {
+        if !line.is_empty() && is_same(&unescape(line)) {
+            let file = File::options().write(true).open(&path).map_err(failed)?;
+            file.write_all_at(&vec![b'\n'; line.len()], at).and_then(|()| file.sync_all()).map_err(failed)?;
+            is_listed = true;
+        }
+        at += line.len() as u64 + 1;
     }
-    let temporary = store_dir.join(format!("{LIST}-{:016x}", rand::random::<u64>()));
-    let text: Vec<u8> = left.iter().flat_map(|listed| [escape(listed), vec![b'\n']].concat()).collect();
-    let mut file = File::create_new(&temporary).map_err(failed)?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&temporary, &path).map_err(failed)?;
-    Ok(true)
+    Ok(is_listed)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ListError> {
@@ -130,6 +135,19 @@ mod tests {
         assert_eq!(list(store).expect("read"), paths);
         assert!(forget(store, &paths[1]).expect("changed") && !forget(store, &paths[1]).expect("read"));
         assert_eq!(list(store).expect("read"), [paths[0].clone(), paths[2].clone()]);
+    }
+
+    #[test]
+    fn what_another_process_adds_while_a_line_is_taken_away_stays() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = dir.path();
+        let name = |number: usize| PathBuf::from(format!("/repositories/{number}"));
+        (0..100).for_each(|number| note(store, &name(number)).expect("noted"));
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..100).for_each(|number| assert!(forget(store, &name(number)).expect("changed"))));
+            (100..200).for_each(|number| note(store, &name(number)).expect("noted"));
+        });
+        assert_eq!(list(store).expect("read"), (100..200).map(name).collect::<Vec<_>>());
     }
 
     #[test]

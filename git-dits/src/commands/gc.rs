@@ -8,12 +8,9 @@
 //! cannot be read stops the command.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
-use dits_core::operations::collect::{
-    CollectError, CollectOptions, CollectProgress, Collected, CollectionError, Root, collect,
-};
+use dits_core::operations::collect::{CollectOptions, CollectProgress, Collected, Root, collect};
 use dits_core::remote::local;
 use dits_core::remote_url::RemoteUrl;
 use dits_core::repo::environment::Environment;
@@ -25,8 +22,8 @@ use serde::Serialize;
 use crate::collecting::{self, Last};
 use crate::durations;
 use crate::here::Here;
+use crate::making_room::{self, Stopped};
 use crate::out::Out;
-use crate::progress::Progress;
 use crate::report::{EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
 
@@ -112,18 +109,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Sharing::Network => SHARE_GRACE,
     });
     let options = CollectOptions { grace, dry_run: args.dry_run, ..CollectOptions::default() };
-    let progress = Mutex::new(Progress::of_bytes("making room", 0));
-    let told = |at: CollectProgress| {
-        let mut progress = progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match at {
-            CollectProgress::Marking { .. } | CollectProgress::Removing { .. } => progress.advance(0),
-            CollectProgress::Copying { done, total } => progress.set(done, total),
-            CollectProgress::Waiting => progress.say("waiting for those who use the store"),
-        }
-    };
-    let ended = run_on(&here, &subject, &options, &told);
-    drop(progress);
-    let (collected, git_dirs) = ended?;
+    let (collected, git_dirs) = making_room::shown(|told| run_on(&here, &subject, &options, told))?;
     let mut out = Out::lock();
     match args.json {
         true => out.json(&facts(&subject, args, &collected, &git_dirs))?,
@@ -214,52 +200,13 @@ fn run_on(
             }
             Ok((collected, git_dirs))
         }
-        Err(stopped) => Err(stopped.into_failure()),
+        Err(stopped) => Err(stopped.into()),
     }
 }
 
 /// The environment without what a hook is told of its repository.
 fn outside(env: &Environment) -> Environment {
     env.without_repository()
-}
-
-/// Why a collection ended early.
-enum Stopped {
-    Roots(StoreRootsError),
-    Collect(CollectError),
-}
-
-impl From<StoreRootsError> for Stopped {
-    fn from(error: StoreRootsError) -> Stopped {
-        Stopped::Roots(error)
-    }
-}
-
-impl From<CollectError> for Stopped {
-    fn from(error: CollectError) -> Stopped {
-        Stopped::Collect(error)
-    }
-}
-
-impl Stopped {
-    fn into_failure(self) -> Failure {
-        match self {
-            Stopped::Roots(StoreRootsError::Repository { git_dir, source }) => {
-                Failure::refused(format!("cannot tell what the repository {} needs", git_dir.display()))
-                    .because(source.as_ref())
-                    .hint("make it readable again, and run the same command")
-                    .hint(format!("if it is gone for good: `git dits gc --forget {}`", git_dir.display()))
-            }
-            Stopped::Roots(error) => error.into(),
-            Stopped::Collect(CollectError::Collection(error @ CollectionError::Busy { .. })) => {
-                Failure::refused(error.to_string()).hint("wait until it has ended")
-            }
-            Stopped::Collect(error @ (CollectError::Unread(_) | CollectError::Unreadable { .. })) => {
-                Failure::from(error).hint("nothing was removed; `git dits fsck --repair` mends what can be mended")
-            }
-            Stopped::Collect(error) => error.into(),
-        }
-    }
 }
 
 /// In the background, for a hook: nobody reads what is said.

@@ -14,27 +14,25 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dits_core::failure::DONE;
 use dits_core::hash::FileHash;
-use dits_core::operations::collect::{
-    CollectError, CollectOptions, CollectProgress, Collected, CollectionError, Root, collect,
-};
+use dits_core::operations::collect::{CollectOptions, Collected, Root, collect};
 use dits_core::pointer::Pointer;
 use dits_core::repo::config::Settings;
-use dits_core::repo::local_needs::{LocalNeeds, LocalNeedsError};
+use dits_core::repo::local_needs::LocalNeeds;
 use dits_core::repo::store_roots::{StoreRootsError, every_needed, repositories_of};
 use dits_core::repo::{Repository, stores};
 use dits_core::store::{Sharing, Store};
 use serde::Serialize;
 
 use crate::here::Here;
+use crate::making_room::{self, Stopped};
 use crate::media_address;
 use crate::out::Out;
 use crate::programs::Programs;
-use crate::progress::{self, Progress};
+use crate::progress;
 use crate::report::{EXIT_STATUSES, Failure};
 use crate::sizes::Bytes;
 use crate::unpushed;
@@ -117,10 +115,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         None => return Err(Failure::new(format!("there is no store at {}", options.dir.display()))),
     };
-    let plan = plan(&here, &repository, &settings, &store, args)?;
+    let mut plan = plan(&here, &repository, &settings, &store, &options.dir, args)?;
     let collected = match plan.freed.is_empty() && !args.dry_run {
         true => Collected::default(),
-        false => free(&here, &repository, &store, &options.dir, &plan, args.dry_run)?,
+        false => free(&here, &repository, &store, &options.dir, &mut plan, args.dry_run)?,
     };
     print(args, &plan, &collected)?;
     match collected.is_disk_full {
@@ -136,11 +134,11 @@ fn plan(
     repository: &Repository,
     settings: &Settings,
     store: &Store,
+    dir: &Path,
     args: &Args,
 ) -> Result<Plan, Failure> {
     let (remote, pushed) = remote(here, repository, settings, args)?;
-    let dir = stores::store_options(repository, settings).dir;
-    let users = repositories_of(&dir, Some(repository.common_dir()))?;
+    let users = repositories_of(dir, Some(repository.common_dir()))?;
     let own = std::fs::canonicalize(repository.common_dir()).unwrap_or_else(|_| repository.common_dir().to_owned());
     let (own, others): (BTreeSet<_>, BTreeSet<_>) = users.iter().cloned().partition(|dir| *dir == own);
     let env = here.env.without_repository();
@@ -151,7 +149,6 @@ fn plan(
             into.insert(pointer);
             Ok(())
         })
-        .map_err(Stopped::into_failure)
     };
     take_all(&others, &mut stays)?;
     let mut named = HashSet::new();
@@ -261,79 +258,25 @@ fn parse_answer(line: &str) -> Option<(FileHash, Result<(), String>)> {
     Some((oid.parse().ok()?, answer))
 }
 
-/// Why freeing ended early.
-enum Stopped {
-    Needs(LocalNeedsError),
-    Roots(StoreRootsError),
-    Collect(CollectError),
-}
-
-impl From<StoreRootsError> for Stopped {
-    fn from(error: StoreRootsError) -> Stopped {
-        Stopped::Roots(error)
-    }
-}
-
-impl From<LocalNeedsError> for Stopped {
-    fn from(error: LocalNeedsError) -> Stopped {
-        Stopped::Needs(error)
-    }
-}
-
-impl From<CollectError> for Stopped {
-    fn from(error: CollectError) -> Stopped {
-        Stopped::Collect(error)
-    }
-}
-
-impl Stopped {
-    fn into_failure(self) -> Failure {
-        match self {
-            Stopped::Needs(error) => error.into(),
-            Stopped::Roots(StoreRootsError::Repository { git_dir, source }) => {
-                Failure::refused(format!("cannot tell what the repository {} needs", git_dir.display()))
-                    .because(source.as_ref())
-                    .hint("make it readable again, and run the same command")
-                    .hint(format!("if it is gone for good: `git dits gc --forget {}`", git_dir.display()))
-            }
-            Stopped::Roots(error) => error.into(),
-            Stopped::Collect(CollectError::Collection(error @ CollectionError::Busy { .. })) => {
-                Failure::refused(error.to_string()).hint("wait until it has ended")
-            }
-            Stopped::Collect(error) => error.into(),
-        }
-    }
-}
-
-/// Collects the store as if nothing named what may go.
+/// Collects the store as if nothing named what may go, and leaves in the plan what could go to the end.
 fn free(
     here: &Here,
     repository: &Repository,
     store: &Store,
     dir: &Path,
-    plan: &Plan,
+    plan: &mut Plan,
     dry_run: bool,
 ) -> Result<Collected, Failure> {
     let mut going: HashSet<FileHash> = plan.freed.iter().map(|file| file.oid).collect();
     let options = CollectOptions { grace: GRACE, dry_run, ..CollectOptions::default() };
-    let progress = Mutex::new(Progress::of_bytes("making room", 0));
-    let told = |at: CollectProgress| {
-        let mut progress = progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match at {
-            CollectProgress::Marking { .. } | CollectProgress::Removing { .. } => progress.advance(0),
-            CollectProgress::Copying { done, total } => progress.set(done, total),
-            CollectProgress::Waiting => progress.say("waiting for those who use the store"),
-        }
-    };
     let env = here.env.without_repository();
-    let mut is_first = true;
-    let collected = collect::<Stopped>(
-        store,
-        &options,
-        &mut |take| {
-            let users = repositories_of(dir, Some(repository.common_dir())).map_err(StoreRootsError::from)?;
-            if !std::mem::take(&mut is_first) {
-                // Somebody may have checked it out, or staged it, meanwhile.
+    let collected = making_room::shown(|told| {
+        collect::<Stopped>(
+            store,
+            &options,
+            &mut |take| {
+                let users = repositories_of(dir, Some(repository.common_dir())).map_err(StoreRootsError::from)?;
+                // Somebody may have checked it out, or staged it, since the remote was asked.
                 for file in needs(&plan.pushed, plan.recent_since).of(repository)? {
                     going.remove(&file.oid);
                 }
@@ -341,15 +284,16 @@ fn free(
                 if users != plan.users {
                     going.clear();
                 }
-            }
-            every_needed(&users, &env, &mut |pointer| match going.contains(&pointer.oid) {
-                true => Ok(()),
-                false => take(Root::File(pointer.oid)),
-            })
-        },
-        &told,
-    );
-    collected.map_err(Stopped::into_failure)
+                every_needed(&users, &env, &mut |pointer| match going.contains(&pointer.oid) {
+                    true => Ok(()),
+                    false => take(Root::File(pointer.oid)),
+                })
+            },
+            told,
+        )
+    })?;
+    plan.needed += plan.freed.extract_if(.., |file| !going.contains(&file.oid)).count() as u64;
+    Ok(collected)
 }
 
 fn print(args: &Args, plan: &Plan, collected: &Collected) -> Result<(), Failure> {
