@@ -90,120 +90,61 @@ fn dehydrate_by(
 mod tests {
     use super::*;
     use crate::hash::FileHash;
-    use crate::hydration_record::Date;
     use crate::pointer::Pointer;
-    use crate::repo::hydration_journal::{Journal, entries};
+    use crate::repo::work_tree_file::fixture::{DATE, Tree};
     use crate::repo::work_tree_file::{Recovered, recover};
     use crate::repo_path::RepoPath;
     use std::fs;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::path::PathBuf;
-    use std::time::UNIX_EPOCH;
-
-    const DATE: Date = Date { secs: 1_000_000_000, nanos: 7 };
-
-    /// A work tree, and the journal of a process that dehydrates there.
-    struct Tree {
-        dir: tempfile::TempDir,
-        journal: Journal,
-    }
-
-    impl Tree {
-        fn new() -> Tree {
-            let dir = tempfile::tempdir().expect("a temporary folder");
-            fs::create_dir_all(dir.path().join("tree/a")).expect("made");
-            let journal = Journal::create(&dir.path().join("git")).expect("made");
-            Tree { dir, journal }
-        }
-
-        fn top(&self) -> PathBuf {
-            self.dir.path().join("tree")
-        }
-
-        fn file(&self) -> PathBuf {
-            self.top().join("b.bin")
-        }
-
-        fn dehydrate(&self, path: &str, reading: Reading<'_>) -> Result<Dehydrated, SwapError> {
-            self.dehydrate_by(path, reading, unnamed, &mut exchange)
-        }
-
-        fn dehydrate_by(
-            &self,
-            path: &str,
-            reading: Reading<'_>,
-            unnamed: Unnamed,
-            exchange: Exchange<'_>,
-        ) -> Result<Dehydrated, SwapError> {
-            let (top, path) = (self.top(), RepoPath::new(path).expect("a path"));
-            let swap = Swap { top: &top, path: &path, pointer: &pointer(), date: DATE, journal: &self.journal };
-            super::dehydrate_by(swap, reading, unnamed, exchange)
-        }
-
-        fn dehydrated(&self, path: &str) -> Dehydrated {
-            self.dehydrate(path, &mut go_on).expect("tried")
-        }
-
-        fn names(&self) -> usize {
-            fs::read_dir(self.top()).expect("listed").count()
-        }
-    }
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn go_on(_: u64) -> ControlFlow<()> {
         ControlFlow::Continue(())
-    }
-
-    fn pointer() -> Pointer {
-        Pointer { oid: FileHash::of(b"content"), size: 7 }
     }
 
     #[test]
     fn content_becomes_its_pointer_with_mode_and_date() {
         let ways: [(Unnamed, bool); 2] = [(unnamed, true), (|_| Ok(None), false)];
         for (unnamed, exchanges) in ways {
-            let tree = Tree::new();
-            let path = tree.top().join("a/b.bin");
-            fs::write(&path, "content").expect("written");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+            let tree = Tree::with("content");
+            fs::set_permissions(tree.file(), fs::Permissions::from_mode(0o755)).expect("set");
             let mut by = |place: &Place<'_>, temporary: &str| match exchanges {
                 true => exchange(place, temporary),
                 false => Err(Errno::INVAL),
             };
-            let done = tree.dehydrate_by("a/b.bin", &mut go_on, unnamed, &mut by).expect("tried");
-            let meta = path.metadata().expect("there");
+            let done = dehydrate_by(tree.swap(), &mut go_on, unnamed, &mut by).expect("tried");
+            let meta = tree.file().metadata().expect("there");
             assert_eq!(done, Dehydrated::Done(Written { inode: meta.ino(), date: DATE }));
-            assert_eq!(fs::read_to_string(&path).expect("there"), pointer().to_string());
+            tree.holds(tree.pointer.to_string());
             assert_eq!((meta.permissions().mode() & 0o777, meta.mtime()), (0o755, DATE.secs));
-            assert_eq!(fs::read_dir(tree.top().join("a")).expect("listed").count(), 1);
+            assert_eq!(tree.names(), 1);
         }
     }
 
     #[test]
     fn other_content_and_links_are_left_as_they_are() {
-        let tree = Tree::new();
-        let top = tree.top();
-        fs::write(top.join("b.bin"), "Content").expect("written");
-        fs::write(top.join("c.bin"), "longer content").expect("written");
-        fs::write(top.join("d.bin"), "content").expect("written");
-        std::os::unix::fs::symlink("d.bin", top.join("e.bin")).expect("linked");
-        assert_eq!(tree.dehydrated("b.bin"), Dehydrated::Modified);
-        assert_eq!(tree.dehydrated("c.bin"), Dehydrated::Modified);
-        assert_eq!(tree.dehydrated("a"), Dehydrated::Absent);
-        assert_eq!(tree.dehydrated("e.bin"), Dehydrated::Absent);
-        assert_eq!(tree.dehydrated("f.bin"), Dehydrated::Absent);
-        assert_eq!(tree.dehydrated("d.bin/x"), Dehydrated::Absent);
-        assert_eq!(fs::read(top.join("d.bin")).expect("there"), b"content");
-        assert_eq!(tree.names(), 5);
+        let tree = Tree::with("content");
+        fs::write(tree.top.join("other.bin"), "Content").expect("written");
+        fs::write(tree.top.join("longer.bin"), "longer content").expect("written");
+        symlink("a/b.bin", tree.top.join("link.bin")).expect("linked");
+        let dehydrated = |path: &str| {
+            let path = RepoPath::new(path).expect("a path");
+            dehydrate(Swap { path: &path, ..tree.swap() }, &mut go_on).expect("tried")
+        };
+        assert_eq!(dehydrated("other.bin"), Dehydrated::Modified);
+        assert_eq!(dehydrated("longer.bin"), Dehydrated::Modified);
+        for path in ["a", "link.bin", "nothing.bin", "a/b.bin/x"] {
+            assert_eq!(dehydrated(path), Dehydrated::Absent, "{path}");
+        }
+        tree.holds("content");
+        assert_eq!((tree.names(), fs::read_dir(&tree.top).expect("listed").count()), (1, 4));
     }
 
     #[test]
     fn reading_ends_between_two_pieces_once_it_is_told_to() {
-        let tree = Tree::new();
         let content = vec![7; 1024 * 1024];
-        fs::write(tree.file(), &content).expect("written");
+        let tree = Tree::with(&content);
         let pointer = Pointer { oid: FileHash::of(&content), size: content.len() as u64 };
-        let (top, path) = (tree.top(), RepoPath::new("b.bin").expect("a path"));
-        let swap = Swap { top: &top, path: &path, pointer: &pointer, date: DATE, journal: &tree.journal };
+        let swap = Swap { pointer: &pointer, ..tree.swap() };
         let (mut read, mut pieces) = (0, 0);
         let mut reading = |len| {
             (read, pieces) = (read + len, pieces + 1);
@@ -212,74 +153,65 @@ mod tests {
         assert_eq!(dehydrate(swap, &mut reading).expect("tried"), Dehydrated::Stopped);
         assert!(pieces == 2 && read < pointer.size, "{read} bytes in {pieces} pieces");
         assert!(fs::read(tree.file()).expect("there") == content);
-        assert!(entries(&tree.dir.path().join("git")).expect("read").is_empty(), "nothing is left to do");
+        assert_eq!(tree.noted(), None, "nothing is left to do");
         assert!(matches!(dehydrate(swap, &mut go_on).expect("tried"), Dehydrated::Done(_)));
     }
 
     #[test]
     fn what_the_user_saves_meanwhile_stays() {
-        let tree = Tree::new();
-        let path = tree.file();
         // In place, and by another file that takes the name.
         for by_rename in [false, true] {
-            fs::write(&path, "content").expect("written");
-            // Or the clock may not have gone on by the time of the save, which is as long as the content.
-            let old = fs::FileTimes::new().set_modified(UNIX_EPOCH);
-            File::options().append(true).open(&path).and_then(|file| file.set_times(old)).expect("dated");
+            let tree = Tree::with("content");
             let mut save = |_| {
-                let to = if by_rename { tree.top().join("new") } else { path.clone() };
+                let to = if by_rename { tree.top.join("new") } else { tree.file() };
                 fs::write(&to, "CONTENT").expect("written");
-                fs::rename(&to, &path).expect("renamed");
+                fs::rename(&to, tree.file()).expect("renamed");
                 ControlFlow::Continue(())
             };
-            assert_eq!(tree.dehydrate("b.bin", &mut save).expect("tried"), Dehydrated::Modified);
-            assert_eq!(fs::read(&path).expect("there"), b"CONTENT");
-            assert_eq!(tree.names(), 2);
+            assert_eq!(dehydrate(tree.swap(), &mut save).expect("tried"), Dehydrated::Modified);
+            tree.holds("CONTENT");
+            assert_eq!(tree.names(), 1);
         }
     }
 
     #[test]
     fn a_save_that_cannot_be_put_back_is_kept_and_named_until_the_journal_is_taken_over() {
         for unnamed in [unnamed, |_: &_| Ok(None)] {
-            let tree = Tree::new();
-            let path = tree.file();
-            fs::write(&path, "content").expect("written");
+            let tree = Tree::with("content");
             let mut calls = 0;
             let mut by = |place: &Place<'_>, temporary: &str| {
                 calls += 1;
                 if calls == 2 {
                     return Err(Errno::IO);
                 }
-                fs::write(&path, "saved meanwhile").expect("written");
+                tree.save("saved meanwhile");
                 exchange(place, temporary)
             };
-            let error = tree.dehydrate_by("b.bin", &mut go_on, unnamed, &mut by).expect_err("the exchange failed");
+            let error = dehydrate_by(tree.swap(), &mut go_on, unnamed, &mut by).expect_err("the exchange failed");
             let SwapError::Io { kept: Some(kept), .. } = &error else { panic!("{error:?}") };
             assert_eq!(fs::read(kept).expect("there"), b"saved meanwhile");
-            assert_eq!(kept.parent(), Some(&*tree.top()));
+            assert_eq!(kept.parent(), tree.file().parent());
             assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
-            let noted = entries(&tree.dir.path().join("git")).expect("read");
-            let [(noted_at, entry)] = noted.iter().collect::<Vec<_>>()[..] else { panic!("{noted:?}") };
-            assert_eq!(recover(&tree.top(), noted_at, entry, &|| true).expect("recovered"), Recovered::default());
-            assert_eq!(fs::read(&path).expect("there"), b"saved meanwhile");
-            assert_eq!(tree.names(), 2);
+            let noted = tree.noted().expect("it was begun");
+            assert_eq!(recover(&tree.top, &tree.path, &noted, &|| true).expect("recovered"), Recovered::default());
+            tree.holds("saved meanwhile");
+            assert_eq!(tree.names(), 1);
         }
     }
 
     #[test]
     fn a_save_between_the_exchange_and_the_one_back_is_kept_and_named() {
-        let tree = Tree::new();
-        let (path, new) = (tree.file(), tree.top().join("new"));
-        fs::write(&path, "content").expect("written");
+        let tree = Tree::with("content");
+        let new = tree.top.join("new");
         let mut saves = ["first", "second"].into_iter();
         let mut by = |place: &Place<'_>, temporary: &str| {
             fs::write(&new, saves.next().expect("two exchanges")).expect("written");
-            fs::rename(&new, &path).expect("renamed");
+            fs::rename(&new, tree.file()).expect("renamed");
             exchange(place, temporary)
         };
-        let error = tree.dehydrate_by("b.bin", &mut go_on, unnamed, &mut by).expect_err("there are two saves");
+        let error = dehydrate_by(tree.swap(), &mut go_on, unnamed, &mut by).expect_err("there are two saves");
         let SwapError::Io { kept: Some(kept), .. } = error else { panic!("{error:?}") };
-        assert_eq!(fs::read(&path).expect("there"), b"first");
+        tree.holds("first");
         assert_eq!(fs::read(&kept).expect("there"), b"second");
     }
 }

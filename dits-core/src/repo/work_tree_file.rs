@@ -296,4 +296,6 @@ fn written_of(stat: &Stat) -> Written {
 }
 
 #[cfg(test)]
+pub(super) mod fixture;
+#[cfg(test)]
 mod tests;

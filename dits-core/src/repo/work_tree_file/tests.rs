@@ -1,72 +1,27 @@
 use super::aside::set_aside_by;
+use super::fixture::{DATE, Tree, path, pointer};
 use super::swap::{swap_in_by, unnamed};
 use super::*;
-use crate::hash::FileHash;
 use crate::hydration_record::TemporaryName;
-use crate::repo::hydration_journal::{Entry, Journal, entries};
+use crate::repo::hydration_journal::Entry;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const DATE: Date = Date { secs: 1_700_000_000, nanos: 123_456_789 };
-
-/// A work tree, and the journal of a process that hydrates there.
-struct Tree {
-    dir: tempfile::TempDir,
-    journal: Journal,
+fn swap_by(
+    tree: &Tree,
+    write: impl FnOnce(&File) -> Result<(), SwapError>,
+    unnamed: super::swap::Unnamed,
+    exchange: super::swap::Exchange<'_>,
+) -> Result<Swapped, SwapError> {
+    swap_in_by(tree.swap(), write, unnamed, exchange)
 }
 
-impl Tree {
-    fn new() -> Tree {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir_all(dir.path().join("tree/a")).expect("made");
-        let journal = Journal::create(&dir.path().join("git")).expect("made");
-        let tree = Tree { dir, journal };
-        fs::write(tree.file(), pointer().to_string()).expect("written");
-        tree
-    }
-
-    fn top(&self) -> PathBuf {
-        self.dir.path().join("tree")
-    }
-
-    fn file(&self) -> PathBuf {
-        self.top().join("a/b.bin")
-    }
-
-    fn swap(&self, write: impl FnOnce(&File) -> Result<(), SwapError>) -> Result<Swapped, SwapError> {
-        self.swap_by(write, |_| Ok(None), &mut |place, temporary| place.exchange(temporary))
-    }
-
-    fn swap_by(
-        &self,
-        write: impl FnOnce(&File) -> Result<(), SwapError>,
-        unnamed: super::swap::Unnamed,
-        exchange: super::swap::Exchange<'_>,
-    ) -> Result<Swapped, SwapError> {
-        let (top, path) = (self.top(), path());
-        let swap = Swap { top: &top, path: &path, pointer: &pointer(), date: DATE, journal: &self.journal };
-        swap_in_by(swap, write, unnamed, exchange)
-    }
-
-    fn entry(&self) -> Entry {
-        let mut all = entries(&self.dir.path().join("git")).expect("read");
-        Entry { goal: Some(Stands::Content(pointer())), ..all.remove(&path()).expect("it was noted") }
-    }
-
-    fn names(&self) -> usize {
-        fs::read_dir(self.top().join("a")).expect("listed").count()
-    }
-}
-
-fn path() -> RepoPath {
-    RepoPath::new("a/b.bin").expect("a path")
-}
-
-fn pointer() -> Pointer {
-    Pointer { oid: FileHash::of(b"content"), size: 7 }
+/// What the journal of the tree says, and that this is to stand at the path.
+fn entry(tree: &Tree, goal: Option<Stands>) -> Entry {
+    Entry { goal, ..tree.noted().expect("it was noted") }
 }
 
 fn failed(source: io::Error) -> SwapError {
@@ -81,24 +36,22 @@ fn write(mut file: &File) -> Result<(), SwapError> {
 fn a_pointer_becomes_content_and_keeps_its_mode_and_gets_its_date() {
     let tree = Tree::new();
     fs::set_permissions(tree.file(), fs::Permissions::from_mode(0o755)).expect("set");
-    assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Pointer(pointer()));
-    let top = tree.top();
-    let swap = Swap { top: &top, path: &path(), pointer: &pointer(), date: DATE, journal: &tree.journal };
-    let Swapped::Done(written) = swap_in(swap, write).expect("swapped") else { panic!("not swapped") };
-    assert_eq!(fs::read(tree.file()).expect("there"), b"content");
+    assert_eq!(state(&tree.top, "a/b.bin".into()).expect("read"), State::Pointer(pointer()));
+    let Swapped::Done(written) = swap_in(tree.swap(), write).expect("swapped") else { panic!("not swapped") };
+    tree.holds(b"content");
     let meta = tree.file().metadata().expect("there");
     assert_eq!(meta.permissions().mode() & 0o777, 0o755);
     assert_eq!((meta.mtime(), meta.mtime_nsec(), meta.ino()), (DATE.secs, DATE.nanos.into(), written.inode));
     assert_eq!(tree.names(), 1);
-    assert_eq!(swap_in(swap, write).expect("tried"), Swapped::Left);
+    assert_eq!(swap_in(tree.swap(), write).expect("tried"), Swapped::Left);
 }
 
 #[test]
 fn a_file_system_without_unnamed_files_or_exchanges_is_enough() {
     let tree = Tree::new();
-    let swapped = tree.swap_by(write, |_| Ok(None), &mut |_, _| Err(Errno::INVAL));
+    let swapped = swap_by(&tree, write, |_| Ok(None), &mut |_, _| Err(Errno::INVAL));
     assert!(matches!(swapped.expect("swapped"), Swapped::Done(_)));
-    assert_eq!(fs::read(tree.file()).expect("there"), b"content");
+    tree.holds(b"content");
     assert_eq!(tree.names(), 1);
 }
 
@@ -135,7 +88,7 @@ fn what_the_user_saved_meanwhile_stays() {
                 }
                 place.exchange(temporary)
             };
-            let swapped = tree.swap_by(early, unnamed, &mut exchange);
+            let swapped = swap_by(&tree, early, unnamed, &mut exchange);
             assert_eq!(swapped.expect("tried"), Swapped::Saved, "{what}, late: {is_late}");
             let meta = fs::symlink_metadata(&file);
             match what {
@@ -164,12 +117,13 @@ fn what_the_user_saved_is_kept_where_it_cannot_be_put_back() {
             _ => Err(Errno::IO),
         }
     };
-    let error = tree.swap_by(write, |_| Ok(None), &mut once).expect_err("not put back");
+    let error = swap_by(&tree, write, |_| Ok(None), &mut once).expect_err("not put back");
     let SwapError::Io { kept: Some(kept), .. } = &error else { panic!("{error:?}") };
     assert_eq!(fs::read(kept).expect("there"), b"saved by the user");
     assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
     // Whoever takes over the journal puts it back.
-    let recovered = recover(&tree.top(), &path(), &tree.entry(), &|| true).expect("recovered");
+    let recovered =
+        recover(&tree.top, &path(), &entry(&tree, Some(Stands::Content(pointer()))), &|| true).expect("recovered");
     assert_eq!(recovered, Recovered::default());
     assert_eq!(fs::read(&file).expect("there"), b"saved by the user");
     assert_eq!(tree.names(), 1);
@@ -180,8 +134,8 @@ fn a_failed_write_leaves_the_pointer() {
     for unnamed in [unnamed, |_: &OwnedFd| Ok(None)] {
         let tree = Tree::new();
         let full = |_: &File| Err(failed(io::ErrorKind::StorageFull.into()));
-        assert!(tree.swap_by(full, unnamed, &mut |place, temporary| place.exchange(temporary)).is_err());
-        assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Pointer(pointer()));
+        assert!(swap_by(&tree, full, unnamed, &mut |place, temporary| place.exchange(temporary)).is_err());
+        assert_eq!(state(&tree.top, "a/b.bin".into()).expect("read"), State::Pointer(pointer()));
         assert_eq!(tree.names(), 1);
     }
 }
@@ -191,15 +145,15 @@ fn no_link_is_followed() {
     let tree = Tree::new();
     let outside = tempfile::tempdir().expect("a temporary folder");
     fs::write(outside.path().join("b.bin"), pointer().to_string()).expect("written");
-    fs::remove_dir_all(tree.top().join("a")).expect("removed");
-    symlink(outside.path(), tree.top().join("a")).expect("linked");
-    assert_eq!(state(&tree.top(), "a/b.bin".into()).expect("read"), State::Absent);
-    assert_eq!(tree.swap(write).expect("tried"), Swapped::Left);
+    fs::remove_dir_all(tree.top.join("a")).expect("removed");
+    symlink(outside.path(), tree.top.join("a")).expect("linked");
+    assert_eq!(state(&tree.top, "a/b.bin".into()).expect("read"), State::Absent);
+    assert_eq!(swap_in(tree.swap(), write).expect("tried"), Swapped::Left);
     assert_eq!(
-        redate(&tree.top(), &path(), Stands::Content(pointer()), DATE, 0, &|| true).expect("tried"),
+        redate(&tree.top, &path(), Stands::Content(pointer()), DATE, 0, &|| true).expect("tried"),
         Redated::Left
     );
-    assert_eq!(recover(&tree.top(), &path(), &Entry::default(), &|| true).expect("tried"), Recovered::default());
+    assert_eq!(recover(&tree.top, &path(), &Entry::default(), &|| true).expect("tried"), Recovered::default());
     assert_eq!(fs::read(outside.path().join("b.bin")).expect("there"), pointer().to_string().as_bytes());
 }
 
@@ -208,26 +162,26 @@ fn a_file_gets_its_date_only_with_the_content_behind_it() {
     let tree = Tree::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later").as_secs() as i64;
     let redated_as =
-        |stands, unsure_from| redate(&tree.top(), &path(), stands, DATE, unsure_from, &|| true).expect("tried");
+        |stands, unsure_from| redate(&tree.top, &path(), stands, DATE, unsure_from, &|| true).expect("tried");
     let redated = |unsure_from| redated_as(Stands::Content(pointer()), unsure_from);
     let modified = || tree.file().metadata().expect("there").modified().expect("known");
     assert_eq!(redated(0), Redated::Left, "a pointer is not the content");
     assert!(matches!(redated_as(Stands::Pointer(pointer()), 0), Redated::Done(_)));
     let other = Pointer { size: 8, ..pointer() };
     assert_eq!(redated_as(Stands::Pointer(other), 0), Redated::Left);
-    fs::write(tree.file(), b"CONTENT").expect("written");
+    tree.save(b"CONTENT");
     let saved = modified();
     assert_eq!(redated(0), Redated::Left);
     assert_eq!(modified(), saved, "what the user saved keeps its time");
-    fs::write(tree.file(), b"content").expect("written");
+    tree.save(b"content");
     assert_eq!(redated(now + 60), Redated::NotNeeded);
     assert!(modified() >= saved);
     let Redated::Done(written) = redated(0) else { panic!("it is the content") };
     assert_eq!(written.date, DATE);
     assert_eq!(modified(), UNIX_EPOCH + Duration::new(DATE.secs as u64, DATE.nanos));
-    fs::write(tree.file(), b"content").expect("written");
+    tree.save(b"content");
     let own = modified();
-    let stopped = redate(&tree.top(), &path(), Stands::Content(pointer()), DATE, 0, &|| false);
+    let stopped = redate(&tree.top, &path(), Stands::Content(pointer()), DATE, 0, &|| false);
     assert_eq!(stopped.expect_err("stopped").kind(), io::ErrorKind::Interrupted);
     assert_eq!(modified(), own, "nobody knows what is in it");
 }
@@ -244,7 +198,7 @@ fn what_a_dead_process_left_is_cleared_up() {
     let recovered = |tree: &Tree, written| {
         let goal = Some(Stands::Content(pointer()));
         let entry = Entry { goal, writes: vec![(temporary.clone(), written)], reason: None };
-        recover(&tree.top(), &path(), &entry, &|| true).expect("recovered")
+        recover(&tree.top, &path(), &entry, &|| true).expect("recovered")
     };
 
     // Named, not yet complete.
@@ -263,14 +217,14 @@ fn what_a_dead_process_left_is_cleared_up() {
 
     // Exchanged.
     let tree = Tree::new();
-    fs::write(tree.file(), "content").expect("written");
+    tree.save("content");
     fs::write(aside(&tree), pointer().to_string()).expect("written");
     let written = written_at(&tree.file());
     assert_eq!(recovered(&tree, written), Recovered { in_place: written, ..Recovered::default() });
     assert_eq!(tree.names(), 1);
 
     // The same date and inode, but not the length.
-    fs::write(tree.file(), "longer content").expect("written");
+    tree.save("longer content");
     let written = written_at(&tree.file());
     assert_eq!(recovered(&tree, written), Recovered::default());
 
@@ -293,10 +247,10 @@ fn content_that_gave_way_to_its_pointer_goes_back_unless_the_path_has_something_
     let recovered = |tree: &Tree, written| {
         let goal = Some(Stands::Pointer(pointer()));
         let entry = Entry { goal, writes: vec![(temporary.clone(), written)], reason: None };
-        recover(&tree.top(), &path(), &entry, &|| true).expect("recovered")
+        recover(&tree.top, &path(), &entry, &|| true).expect("recovered")
     };
     let holds = |tree: &Tree, content: &str| {
-        assert_eq!(fs::read_to_string(tree.file()).expect("there"), content);
+        tree.holds(content);
         assert_eq!(tree.names(), 1);
     };
 
@@ -304,7 +258,7 @@ fn content_that_gave_way_to_its_pointer_goes_back_unless_the_path_has_something_
     let text = pointer().to_string();
     for (at, is_known) in [(text.len(), true), (text.len(), false), (3, false), (0, false)] {
         let tree = Tree::new();
-        fs::write(tree.file(), "content").expect("written");
+        tree.save("content");
         fs::write(aside(&tree), &text[..at]).expect("written");
         let written = if is_known { written(&aside(&tree)) } else { None };
         assert_eq!(recovered(&tree, written), Recovered::default());
@@ -330,8 +284,8 @@ fn content_that_gave_way_to_its_pointer_goes_back_unless_the_path_has_something_
     let at = written(&tree.file());
     assert_eq!(recovered(&tree, at), Recovered { in_place: at, ..Recovered::default() });
     fs::write(aside(&tree), "content").expect("written");
-    fs::rename(tree.file(), tree.top().join("moved")).expect("moved");
-    fs::write(tree.file(), "saved by the user").expect("written");
+    fs::rename(tree.file(), tree.top.join("moved")).expect("moved");
+    tree.save("saved by the user");
     assert_eq!(recovered(&tree, at), Recovered::default());
     holds(&tree, "saved by the user");
 }
@@ -339,7 +293,7 @@ fn content_that_gave_way_to_its_pointer_goes_back_unless_the_path_has_something_
 #[test]
 fn what_is_saved_while_a_file_is_set_aside_goes_back() {
     let tree = Tree::new();
-    let (top, file) = (tree.top(), tree.file());
+    let (top, file) = (tree.top.clone(), tree.file());
     let seen = see(&top, path().as_bstr()).expect("looked");
     let mut save_then_move = |place: &Place<'_>, to: &BStr| {
         fs::write(top.join("saved"), "saved by the user").expect("written");
@@ -359,7 +313,7 @@ fn what_is_saved_while_a_file_is_set_aside_goes_back() {
 #[test]
 fn a_save_that_cannot_go_back_to_a_path_in_conflict_is_named_and_stays_in_the_journal() {
     let tree = Tree::new();
-    let (top, file) = (tree.top(), tree.file());
+    let (top, file) = (tree.top.clone(), tree.file());
     let seen = see(&top, path().as_bstr()).expect("looked");
     let mut save_twice = |place: &Place<'_>, to: &BStr| {
         fs::write(&file, "saved by the user").expect("saved");
@@ -375,7 +329,7 @@ fn a_save_that_cannot_go_back_to_a_path_in_conflict_is_named_and_stays_in_the_jo
     let AsideError::Kept { kept, source, .. } = &error else { panic!("{error:?}") };
     assert_eq!(source.kind(), io::ErrorKind::AlreadyExists, "{error:?}");
     assert!(error.to_string().contains(&kept.display().to_string()), "{error}");
-    let entry = Entry { goal: None, ..tree.entry() };
+    let entry = entry(&tree, None);
     assert_eq!(recover(&top, &path(), &entry, &|| true).expect("recovered").kept, std::slice::from_ref(kept));
     assert_eq!(fs::read(kept).expect("there"), b"saved by the user");
     assert_eq!(fs::read(&file).expect("there"), b"saved again");
@@ -389,12 +343,12 @@ fn a_save_that_cannot_go_back_to_a_path_in_conflict_is_named_and_stays_in_the_jo
 fn a_file_that_was_set_aside_and_saved_into_goes_back_once_its_process_is_gone() {
     for is_saved in [false, true] {
         let tree = Tree::new();
-        let top = tree.top();
+        let top = tree.top.clone();
         let seen = see(&top, path().as_bstr()).expect("looked");
         let mut all = Vec::new();
         set_aside(&top, &path(), &seen, &tree.journal, &mut all).expect("set aside");
         assert_eq!(all.len(), 1, "it was there");
-        let entry = Entry { goal: None, ..tree.entry() };
+        let entry = entry(&tree, None);
         assert!(!tree.file().exists());
         if is_saved {
             let name = entry.writes[0].0.clone();
@@ -403,7 +357,7 @@ fn a_file_that_was_set_aside_and_saved_into_goes_back_once_its_process_is_gone()
         let recovered = recover(&top, &path(), &entry, &|| true).expect("recovered");
         assert_eq!(recovered, Recovered { is_put_back: true, ..Recovered::default() });
         let text = if is_saved { "saved by the user".to_owned() } else { pointer().to_string() };
-        assert_eq!(fs::read_to_string(tree.file()).expect("there"), text);
+        tree.holds(text);
         assert_eq!(tree.names(), 1);
     }
 }
