@@ -17,10 +17,9 @@ mod workers;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::hydrate::{HydrateError, Watch};
-use crate::hydration_record::{Date, Record, Written};
+use crate::hydration_record::{Record, Written};
 use crate::pointer::Pointer;
 use crate::repo::Repository;
 use crate::repo::hydration_journal::{Journal, JournalError};
@@ -29,10 +28,6 @@ use crate::repo::work_tree_file::{Stands, SwapError};
 use crate::repo_path::RepoPath;
 use crate::store::Sources;
 use recovery::Recovery;
-
-/// How long before the index a hydrated file was modified, as its date has it: git is unsure of a file that is not
-/// older than the index by its whole seconds.
-const DATED_BEFORE: Duration = Duration::from_secs(2);
 
 /// A file of the work tree, and what it is to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -177,17 +172,13 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
     let Hydration { repository, sources, batch } = hydration;
     let Batch { mut journal, wanted, inline, missing, unwanted } = batch;
     let top = repository.work_tree().ok_or(TreeError::Bare)?;
-    let has_journal = journal.is_some();
     let wanted: BTreeMap<RepoPath, Pointer> = wanted.into_iter().map(|wanted| (wanted.path, wanted.pointer)).collect();
     let mut outcome = Outcome::default();
     let mut recovery = Recovery::run(repository, top, &wanted, watch, &mut outcome);
     if journal.is_none() && !(wanted.is_empty() && outcome.left.is_empty()) {
-        journal = Some(Journal::create(repository.git_dir())?);
+        journal = Some(journal_of(repository, &wanted)?);
     }
     if let Some(journal) = &journal {
-        if !has_journal {
-            note_wanted(journal, &wanted)?;
-        }
         recovery.note_left(journal, &outcome.left);
     }
     let resting = inline.into_iter().map(Resting::content).chain(unwanted.iter().map(Resting::pointer));
@@ -199,7 +190,7 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
         top,
         sources,
         journal: journal.as_ref(),
-        date: date(index_time),
+        date: index_stat::date_to_be_sure_of(index_time),
         unsure_from: index_time.filter(|_| is_told()).map(|time| time.seconds),
         watch,
     };
@@ -213,20 +204,18 @@ pub fn hydrate_tree(hydration: Hydration<'_>, watch: Watch<'_>) -> Result<Outcom
     Ok(outcome)
 }
 
-/// Notes what is wanted. Without that, what is noted of the same paths later would mean something else.
-fn note_wanted(journal: &Journal, wanted: &BTreeMap<RepoPath, Pointer>) -> Result<(), JournalError> {
+/// Makes a journal and notes in it what is wanted. Without that, what is noted of the same paths later would mean
+/// something else.
+fn journal_of(repository: &Repository, wanted: &BTreeMap<RepoPath, Pointer>) -> Result<Journal, JournalError> {
+    let journal = Journal::create(repository.git_dir())?;
     let want = |(path, pointer): (&RepoPath, &Pointer)| Record::Want { pointer: *pointer, path: path.clone() };
     let records: Vec<Record> = wanted.iter().map(want).collect();
-    journal.note(&records)
-}
-
-/// The date of hydrated files.
-fn date(index_time: Option<FileTime>) -> Date {
-    let time = index_time.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        FileTime { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() }
-    });
-    Date { secs: time.seconds.saturating_sub(DATED_BEFORE.as_secs() as i64), nanos: time.nanoseconds }
+    if let Err(error) = journal.note(&records) {
+        // Nothing was begun. What could be noted of it would be taken for begun by whoever takes over.
+        let _ = journal.remove();
+        return Err(error);
+    }
+    Ok(journal)
 }
 
 /// Has git's index know the files.

@@ -2,7 +2,7 @@
 //!
 //! **For:** files whose content was put in the place of their pointer, or the other way round, behind git's back.
 //!
-//! **May touch:** git's index and `index.lock`, by git's own rules. Of the work tree, stat data only.
+//! **May touch:** git's index and `index.lock`, by git's own rules. Of the work tree, stat data only. The clock.
 //!
 //! **Must hold:**
 //! - only the stat data of an entry changes, and only while the entry names the pointer's blob and the file
@@ -18,7 +18,7 @@ mod patched;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bstr::BString;
 use rustix::fs::{AtFlags, CWD, Stat};
@@ -26,11 +26,16 @@ use rustix::fs::{AtFlags, CWD, Stat};
 use super::Repository;
 use super::git_program::GitError;
 use crate::git_index::{FullSizes, IndexError, ObjectFormat};
+use crate::hydration_record::Date;
 use crate::limits;
 use crate::pointer::Pointer;
 use crate::steps::{Step, reached};
 use lock::{Lock, Taken};
 use patched::Patched;
+
+/// How long before the index a file was modified, as its date has it: git is unsure of one that is not older than the
+/// index by its whole seconds.
+const DATED_BEFORE: Duration = Duration::from_secs(2);
 
 /// A time of a file, as its file system has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,6 +163,15 @@ pub fn modified(index: &Path) -> io::Result<Option<FileTime>> {
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The date of files that git is to be sure of, by when its index was modified; where there is none, by now.
+pub fn date_to_be_sure_of(index_time: Option<FileTime>) -> Date {
+    let time = index_time.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        FileTime { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() }
+    });
+    Date { secs: time.seconds.saturating_sub(DATED_BEFORE.as_secs() as i64), nanos: time.nanoseconds }
 }
 
 /// The name that git gives the blob of a pointer.

@@ -16,7 +16,6 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use bstr::{BStr, ByteSlice};
-use dits_core::hydration_record::Date;
 use dits_core::operations::hydrate::{self, Completeness, HydrateError};
 use dits_core::operations::needed_media::counted;
 use dits_core::pointer::Pointer;
@@ -39,10 +38,6 @@ use crate::pointers::{self, MediaFile};
 use crate::progress::Progress;
 use crate::report::{self, EXIT_STATUSES, Failure, INTERRUPTED};
 use crate::sizes::Bytes;
-
-/// How long before git's index a pointer was modified, as its date has it: git is unsure of a file that is not
-/// older than the index by whole seconds.
-const DATED_BEFORE_SECS: i64 = 2;
 
 /// Put pointers in the place of content, to free disk space; `git dits pull` brings the content back
 #[derive(clap::Args)]
@@ -152,8 +147,7 @@ fn dehydrate_all(
     let index = repository.index_file();
     let index_time = index_stat::modified(&index)
         .map_err(|error| Failure::new(format!("cannot read {}", index.display())).because(&error))?;
-    let FileTime { seconds, nanoseconds } = index_time.unwrap_or(FileTime { seconds: 0, nanoseconds: 0 });
-    let date = Date { secs: seconds.saturating_sub(DATED_BEFORE_SECS), nanos: nanoseconds };
+    let date = index_stat::date_to_be_sure_of(index_time);
     let total = files.iter().filter_map(|file| file.pointer).map(|pointer| pointer.size).sum();
     let mut progress = Progress::of_bytes("dehydrating", total);
     for file in files {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::hash::FileHash;
-use crate::hydration_record::TemporaryName;
+use crate::hydration_record::{Date, TemporaryName};
 use crate::repo::environment::Environment;
 use crate::repo::git_program::GitProgram;
 use crate::repo::hydration_journal::entries;
@@ -106,4 +106,6 @@ fn nothing_is_hydrated_that_could_not_be_noted() {
     let failed = hydrate_tree(Hydration::of(&tree.repository, &tree.sources, wanted), &watch);
     assert!(matches!(failed, Err(TreeError::Journal(JournalError::Full { .. }))), "{:?}", failed.map(|_| ()));
     assert_eq!(fs::read_to_string(&file).expect("there"), pointer.to_string());
+    let journals = tree.repository.git_dir().join("dits/hydration");
+    assert_eq!(fs::read_dir(journals).expect("there was one").count(), 0, "nothing was begun");
 }
