@@ -182,6 +182,29 @@ fn what_is_saved_before_the_index_knows_stays_unstaged() {
 }
 
 #[test]
+fn what_cannot_go_back_to_its_place_is_named_at_once_and_by_whoever_comes_next() {
+    let world = World::new();
+    let repo = film(&world);
+    let dehydrate = repo.call(&["dits", "dehydrate", "b"]).pause_at(Step::HydrationSwapped.name()).start();
+    let stopped = stopped_in(dehydrate.group());
+    // A program that has the file open writes on, and another one saves.
+    let names = std::fs::read_dir(repo.dir().join("b")).expect("there").flatten();
+    let mut hidden = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(".dits-"));
+    let hidden = hidden.next().expect("the content has a temporary name").path();
+    std::fs::write(&hidden, "first").expect("ours");
+    repo.write("b/new", "second");
+    std::fs::rename(repo.dir().join("b/new"), repo.dir().join("b/three.mov")).expect("ours");
+    go_on(stopped);
+    let done = dehydrate.finish();
+    let kept = format!("is kept in {}", hidden.display());
+    assert!(done.fails().contains(&kept), "{}", done.story());
+    let pull = repo.git(&["dits", "pull"]);
+    assert!(pull.err().contains(&kept), "{}", pull.story());
+    repo.holds("b/three.mov", b"first");
+    assert_eq!(std::fs::read(&hidden).expect("it is kept"), b"second");
+}
+
+#[test]
 fn a_checkout_into_a_split_index_stages_no_save_either() {
     let world = World::new();
     let repo = film(&world);

@@ -204,16 +204,19 @@ fn read_copy(sources: &Sources, pointer: &Pointer, interruption: &Interruption) 
     // Asked first: what turns out to be damaged counts as missing from then on.
     match hydrate::completeness(sources, pointer).map_err(unreadable)? {
         Completeness::NoManifest | Completeness::Missing { .. } => Err("the local store lacks it".to_owned()),
-        Completeness::Complete => hydrate::write_to(sources, pointer, &mut Nowhere(interruption)).map_err(unreadable),
+        Completeness::Complete => {
+            let was_asked = || interruption.was_asked();
+            hydrate::write_to(sources, pointer, &mut Nowhere(&was_asked)).map_err(unreadable)
+        }
     }
 }
 
-/// Where content goes that is only to be proven.
-struct Nowhere<'a>(&'a Interruption);
+/// Where content goes that is only to be proven, until somebody says that it is enough.
+struct Nowhere<'a>(&'a dyn Fn() -> bool);
 
 impl Write for Nowhere<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0.was_asked() {
+        match (self.0)() {
             false => Ok(bytes.len()),
             // Not as `ErrorKind::Interrupted`, after which whoever writes tries again.
             true => Err(io::Error::other("interrupted")),
@@ -261,4 +264,20 @@ fn kept(left: &[Left]) -> Failure {
     Failure::new(format!("{} kept as they are", counted(left.len())))
         .caused_by_each(left.iter().map(|left| format!("{}: {}", left.path, left.reason)))
         .hint("commit what was changed; `git dits fetch` gets what the local store lacks, `git add --renormalize` stores it from the file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_reads_a_copy_is_not_to_try_again_once_it_is_enough() {
+        let is_enough = std::cell::Cell::new(false);
+        let enough = || is_enough.get();
+        let mut nowhere = Nowhere(&enough);
+        nowhere.write_all(b"a piece").expect("it goes nowhere");
+        is_enough.set(true);
+        // Would be tried again for ever if it were taken for a signal that came in between.
+        assert_eq!(nowhere.write_all(b"a piece").expect_err("it is enough").kind(), io::ErrorKind::Other);
+    }
 }

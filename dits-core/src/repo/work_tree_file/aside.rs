@@ -96,11 +96,11 @@ pub fn set_aside(
     journal: &Journal,
     all: &mut Vec<Aside>,
 ) -> Result<(), AsideError> {
-    set_aside_by(top, path, seen, journal, all, &mut |place, to| place.move_away(to))
+    set_aside_by(top, path, seen, journal, all, &mut |_, move_away| move_away())
 }
 
-/// Gives what stands at a path a temporary name.
-pub(super) type MoveAway<'m> = &'m mut dyn FnMut(&Place<'_>, &BStr) -> Result<(), Errno>;
+/// What else happens when something gets its temporary name, by the function that is given: for tests.
+pub(super) type Around<'a> = &'a mut dyn FnMut(&BStr, &dyn Fn() -> Result<(), Errno>) -> Result<(), Errno>;
 
 pub(super) fn set_aside_by(
     top: &Path,
@@ -108,7 +108,7 @@ pub(super) fn set_aside_by(
     seen: &Seen,
     journal: &Journal,
     all: &mut Vec<Aside>,
-    move_away: MoveAway<'_>,
+    around: Around<'_>,
 ) -> Result<(), AsideError> {
     let full_path = || top.join(bytes_to_path(path.as_bstr()));
     let failed = |source: io::Error| AsideError::Io { path: full_path(), source };
@@ -121,7 +121,7 @@ pub(super) fn set_aside_by(
     let aside = Aside { top: top.to_owned(), path: path.clone(), temporary: TemporaryName::new(rand::random()), seen };
     let (temporary, written) = (aside.temporary.clone(), Some(written_of(&seen)));
     journal.note(&[Record::Write { temporary, written, path: path.clone() }])?;
-    let moved = aside.place().and_then(|place| move_away(&place, aside.name()));
+    let moved = aside.place().and_then(|place| around(aside.name(), &|| place.move_away(aside.name())));
     moved.map_err(|error| failed(error.into()))?;
     // Saved between the look and the new name?
     let is_as_seen = aside.is_as_seen();

@@ -295,12 +295,12 @@ fn what_is_saved_while_a_file_is_set_aside_goes_back() {
     let tree = Tree::new();
     let (top, file) = (tree.top.clone(), tree.file());
     let seen = see(&top, path().as_bstr()).expect("looked");
-    let mut save_then_move = |place: &Place<'_>, to: &BStr| {
+    let mut save_then_move = |to: &BStr, move_away: &dyn Fn() -> Result<(), Errno>| {
         fs::write(top.join("saved"), "saved by the user").expect("written");
         fs::rename(top.join("saved"), &file).expect("saved");
         // One step, and no other way of doing it: what makes sure that the name is free takes two on some file systems.
         fs::write(place_of(&file, to), "").expect("written");
-        place.move_away(to)
+        move_away()
     };
     let mut all = Vec::new();
     let changed = set_aside_by(&top, &path(), &seen, &tree.journal, &mut all, &mut save_then_move);
@@ -311,13 +311,45 @@ fn what_is_saved_while_a_file_is_set_aside_goes_back() {
 }
 
 #[test]
+fn nothing_is_set_aside_that_is_not_what_was_seen() {
+    type Change = fn(&Tree);
+    let changes: [Change; 3] = [
+        |tree| tree.save("saved by the user"),
+        |tree| fs::remove_file(tree.file()).expect("removed"),
+        |tree| {
+            fs::write(tree.top.join("new"), pointer().to_string()).expect("written");
+            fs::rename(tree.top.join("new"), tree.file()).expect("renamed");
+        },
+    ];
+    for change in changes {
+        let tree = Tree::new();
+        let seen = see(&tree.top, path().as_bstr()).expect("looked");
+        change(&tree);
+        let mut all = Vec::new();
+        let changed = set_aside(&tree.top, &path(), &seen, &tree.journal, &mut all);
+        assert!(matches!(changed, Err(AsideError::Changed { .. })), "{changed:?}");
+        assert!(all.is_empty() && tree.noted().is_none(), "{all:?}");
+    }
+    let tree = Tree::new();
+    fs::remove_file(tree.file()).expect("removed");
+    let seen = see(&tree.top, path().as_bstr()).expect("looked");
+    let mut all = Vec::new();
+    set_aside(&tree.top, &path(), &seen, &tree.journal, &mut all).expect("nothing is there");
+    tree.save("saved by the user");
+    let changed = set_aside(&tree.top, &path(), &seen, &tree.journal, &mut all);
+    assert!(matches!(changed, Err(AsideError::Changed { .. })), "{changed:?}");
+    assert!(all.is_empty() && tree.noted().is_none(), "{all:?}");
+    tree.holds("saved by the user");
+}
+
+#[test]
 fn a_save_that_cannot_go_back_to_a_path_in_conflict_is_named_and_stays_in_the_journal() {
     let tree = Tree::new();
     let (top, file) = (tree.top.clone(), tree.file());
     let seen = see(&top, path().as_bstr()).expect("looked");
-    let mut save_twice = |place: &Place<'_>, to: &BStr| {
+    let mut save_twice = |_: &BStr, move_away: &dyn Fn() -> Result<(), Errno>| {
         fs::write(&file, "saved by the user").expect("saved");
-        place.move_away(to)?;
+        move_away()?;
         fs::write(&file, "saved again").expect("saved");
         Ok(())
     };
