@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use dits_core::pointer::Pointer;
+use dits_core::steps::Step;
 use dits_tests::media::{MIB, noise};
 use dits_tests::needs::needs_root;
+use dits_tests::processes::{go_on, stopped_in};
 use dits_tests::small_disk::SmallDisk;
 use dits_tests::{Done, Repo, Server, World};
 
@@ -158,4 +160,34 @@ fn a_pull_into_a_full_work_tree_leaves_the_pointer_and_no_part_of_the_file() {
     other.holds("large.bin", &noise(5, 24 * MIB));
     other.holds("kept.bin", &noise(4, MIB));
     assert_eq!(other.status(), "");
+}
+
+#[test]
+fn a_dehydration_that_cannot_note_what_it_does_ends_and_tells_what_is_done() {
+    let world = World::new();
+    let repo = world.repo("film");
+    if !needs_root() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount(&repo.dir().join(".git/dits/hydration"), 64 * 1024) else { return };
+    // The notes of this one need more than what is left of the block that the journal has.
+    let late = format!("{}/late.bin", ["d".repeat(200).as_str(); 14].join("/"));
+    repo.write("a.bin", noise(6, MIB));
+    repo.write(&late, noise(7, MIB));
+    repo.commit("takes");
+    let dehydrate = repo.call(&["dits", "dehydrate", "--json", "."]).pause_at(Step::HydrationCleared.name()).start();
+    let stopped = stopped_in(dehydrate.group());
+    let filler = disk.dir().join("filler");
+    std::fs::write(&filler, vec![0; 64 * 1024]).expect_err("the journal takes some of it");
+    go_on(stopped);
+    let done = dehydrate.finish();
+    assert!(done.fails().contains("No space left"), "{}", done.story());
+    let facts: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    assert_eq!(facts["dehydrated"], serde_json::json!(["a.bin"]), "{}", done.story());
+    repo.holds(&late, &noise(7, MIB));
+    assert_eq!(repo.status(), "", "git was told, too");
+    std::fs::remove_file(&filler).expect("it is ours");
+    repo.git(&["dits", "pull"]).ok();
+    repo.holds("a.bin", &noise(6, MIB));
+    assert_eq!(std::fs::read_dir(disk.dir()).expect("it is there").count(), 0, "nothing is left to do");
 }
