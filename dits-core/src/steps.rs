@@ -53,6 +53,20 @@ steps! {
     WholePackWritten = "whole-pack-written",
     /// A whole pack has its final name.
     WholePackRenamed = "whole-pack-renamed",
+    /// The refs of every repository are in the backup, under the number of the new snapshot.
+    BackupRefsFetched = "backup-refs-fetched",
+    /// The database, the configuration and the certificate are in the new snapshot.
+    BackupDatabaseCopied = "backup-database-copied",
+    /// All packs are in the backup; its list does not name them.
+    BackupPacksCopied = "backup-packs-copied",
+    /// The new snapshot has its list; the one before is still there.
+    BackupListed = "backup-listed",
+    /// All packs of a snapshot are in the new root.
+    RestorePacksCopied = "restore-packs-copied",
+    /// The repositories of the new root have their refs.
+    RestoreRepositoriesFilled = "restore-repositories-filled",
+    /// The new root says what it is; it is marked as unfinished still.
+    RestoreEnded = "restore-ended",
     /// What is still needed of packs that are going to be removed is in other packs, and synced.
     CollectCopied = "collect-copied",
     /// Packs that are going to be removed are marked, and the marks synced; the index does not know.

@@ -14,6 +14,7 @@
 
 mod check;
 pub mod collect;
+pub mod copies;
 mod error;
 mod find;
 mod handles;

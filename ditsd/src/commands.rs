@@ -6,12 +6,14 @@
 //!
 //! **Must hold:** exit status 0 done, 1 failed, 2 wrong usage, 3 refused.
 
+mod backup;
 mod config;
 mod du;
 mod fsck;
 mod gc;
 pub mod hook;
 mod repo;
+mod restore;
 mod serve;
 
 use std::error::Error;
@@ -37,6 +39,8 @@ enum Command {
     #[command(subcommand)]
     Repo(repo::Command),
     Gc(gc::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     #[command(subcommand)]
     Config(config::Command),
     Fsck(fsck::Arguments),
@@ -94,6 +98,8 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Repo(command) => repo::run(command),
         Command::Gc(arguments) => gc::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Fsck(arguments) => fsck::run(&arguments),
         Command::Du(arguments) => du::run(&arguments),

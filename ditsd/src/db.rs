@@ -20,10 +20,12 @@ mod presence;
 mod repos;
 mod schema;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 pub use collection::{Age, Release, Released};
@@ -108,6 +110,16 @@ impl Db {
     /// [`DbError::Sqlite`].
     pub fn checkpoint(&self) -> Result<(), DbError> {
         self.read(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+    }
+
+    /// Copies the database as it is at one moment to a file that is not there yet. It is not synced.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Sqlite`], for a disk that is full as well.
+    pub fn copy_to(&self, path: &Path) -> Result<(), DbError> {
+        let path = ToSqlOutput::Borrowed(ValueRef::Text(path.as_os_str().as_bytes()));
+        self.read(|connection| connection.execute("VACUUM INTO ?1", [path]).map(drop))
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Db, DbError> {

@@ -10,6 +10,7 @@
 
 mod bare;
 pub mod check;
+mod mirror;
 mod session;
 
 use std::path::{Path, PathBuf};

@@ -20,6 +20,7 @@ mod data;
 mod listen;
 mod serve;
 
+mod backup;
 mod blobs;
 mod clock;
 mod db;

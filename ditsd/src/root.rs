@@ -13,7 +13,7 @@
 //! **Format:** `docs/formats/server-root-v1.md`.
 
 mod certificate;
-mod files;
+pub(crate) mod files;
 
 use std::fs::{self, File};
 use std::io;
@@ -21,7 +21,11 @@ use std::path::{Path, PathBuf};
 
 pub use certificate::{Certificate, Fingerprint};
 
+use dits_core::steps::{self, Step};
+
 const FORMAT: &str = "dits server root 1\n";
+/// Stands in a root while it is being restored.
+const RESTORING: &str = "restoring";
 
 /// A server root that exists.
 #[derive(Debug, Clone)]
@@ -57,9 +61,25 @@ pub enum RootError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file could not be copied.
+    #[error("cannot copy {from} to {to}")]
+    Copy {
+        /// The file.
+        from: PathBuf,
+        /// What its copy was to be.
+        to: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The directory holds something else.
     #[error("{0} is neither empty nor a server root")]
     NotARoot(PathBuf),
+    /// A restore into it has not ended.
+    #[error("the restore into {0} has not ended")]
+    Restoring(PathBuf),
+    /// Something is where a root is to be restored.
+    #[error("{0} is not empty")]
+    NotEmpty(PathBuf),
     /// There is no root.
     #[error("there is no server root at {0}")]
     Absent(PathBuf),
@@ -74,8 +94,8 @@ pub enum RootError {
     /// Another server runs on it.
     #[error("another ditsd serves {0}")]
     Locked(PathBuf),
-    /// Another collection is under way.
-    #[error("another collection of {0} is under way")]
+    /// Another collection is under way, or a backup.
+    #[error("a collection or a backup of {0} is under way")]
     CollectionLocked(PathBuf),
     /// A file does not hold what it should.
     #[error("{path} is damaged: {reason}")]
@@ -109,6 +129,9 @@ impl Root {
         let dir = dir.canonicalize().map_err(files::failed("find", dir))?;
         let format = dir.join("format");
         if !format.exists() {
+            if dir.join(RESTORING).exists() {
+                return Err(RootError::Restoring(dir));
+            }
             // Files of a first start that was interrupted are this program's own; `format` is
             // written last, so anything else here belongs to somebody else.
             let is_foreign =
@@ -132,7 +155,10 @@ impl Root {
     pub fn open(dir: &Path) -> Result<Root, RootError> {
         let format = match fs::read(dir.join("format")) {
             Ok(format) => String::from_utf8_lossy(&format).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RootError::Absent(dir.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let is_restoring = dir.join(RESTORING).exists();
+                return Err(if is_restoring { RootError::Restoring } else { RootError::Absent }(dir.to_owned()));
+            }
             Err(error) => return Err(files::failed("read", &dir.join("format"))(error)),
         };
         if format != FORMAT {
@@ -141,6 +167,38 @@ impl Root {
         let dir = dir.canonicalize().map_err(files::failed("find", dir))?;
         OWN_DIRS.iter().try_for_each(|name| files::make_dir(&dir.join(name)))?;
         Ok(Root { dir })
+    }
+
+    /// Makes a root for a restore, or takes the one that an earlier restore began.
+    ///
+    /// # Errors
+    ///
+    /// [`RootError::NotEmpty`] for a directory that holds anything else.
+    pub fn begin_restore(dir: &Path) -> Result<Root, RootError> {
+        files::make_dir(dir)?;
+        let dir = dir.canonicalize().map_err(files::failed("find", dir))?;
+        let mark = dir.join(RESTORING);
+        if !mark.exists() {
+            if !files::names_in(&dir)?.is_empty() {
+                return Err(RootError::NotEmpty(dir));
+            }
+            files::write_new(&mark, b"dits restore 1\n")?;
+        }
+        OWN_DIRS.iter().try_for_each(|name| files::make_dir(&dir.join(name)))?;
+        Ok(Root { dir })
+    }
+
+    /// Makes a server root of what was restored.
+    ///
+    /// # Errors
+    ///
+    /// [`RootError`] if it cannot be written.
+    pub fn end_restore(&self) -> Result<(), RootError> {
+        files::write_new(&self.dir.join("format"), FORMAT.as_bytes())?;
+        steps::reached(Step::RestoreEnded);
+        let mark = self.dir.join(RESTORING);
+        fs::remove_file(&mark).map_err(files::failed("remove", &mark))?;
+        files::sync_dir(&self.dir)
     }
 
     /// Takes the root for one server.
@@ -152,11 +210,11 @@ impl Root {
         self.lock_file("lock", RootError::Locked)
     }
 
-    /// Takes the root for one collection; a server may run on it.
+    /// Takes the root for one collection, or for a backup, from which nothing must be removed; a server may run on it.
     ///
     /// # Errors
     ///
-    /// [`RootError::CollectionLocked`] while another collection is under way.
+    /// [`RootError::CollectionLocked`] while somebody else has it.
     pub fn lock_for_collection(&self) -> Result<RootLock, RootError> {
         self.lock_file("collecting", RootError::CollectionLocked)
     }
@@ -189,7 +247,7 @@ impl Root {
     ///
     /// [`RootError`] for files that cannot be read, written or used.
     pub fn certificate(&self) -> Result<Certificate, RootError> {
-        Certificate::load_or_make(&self.dir.join("tls"))
+        Certificate::load_or_make(&self.tls())
     }
 
     /// Writes the hooks that git calls, so that they start this very program.
@@ -231,6 +289,11 @@ impl Root {
     /// The store of all repositories.
     pub fn store(&self) -> PathBuf {
         self.dir.join("store")
+    }
+
+    /// The certificate and its key.
+    pub fn tls(&self) -> PathBuf {
+        self.dir.join("tls")
     }
 
     /// The database of what only this server knows.

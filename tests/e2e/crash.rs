@@ -37,11 +37,13 @@ enum Scene {
     PushOfSharedMedia,
     /// A collection of the server's root: `server_gc.rs`.
     ServerGc,
+    /// A backup of the server's root, and the way back: `backup.rs`.
+    Backup,
 }
 
 /// Where each step is stopped at. The compiler holds that none is forgotten.
 fn scenes(step: Step) -> &'static [Scene] {
-    use Scene::{Add, Checkout, Collect, Dehydrate, Fetch, Push, PushOfSharedMedia, Resolve, ServerGc, Share};
+    use Scene::{Add, Backup, Checkout, Collect, Dehydrate, Fetch, Push, PushOfSharedMedia, Resolve, ServerGc, Share};
     match step {
         Step::PackOpened | Step::PackPayloadWritten | Step::PackLogWritten | Step::PackIndexed => &[Add, Fetch, Push],
         Step::PackPayloadSynced | Step::PackLogSynced => &[Add, Push],
@@ -55,6 +57,13 @@ fn scenes(step: Step) -> &'static [Scene] {
         Step::RepoRegistered | Step::RepoCreated | Step::ContentProven | Step::HeldRecorded => &[Push],
         Step::PresenceRecorded => &[PushOfSharedMedia],
         Step::HeldReleased => &[ServerGc],
+        Step::BackupRefsFetched
+        | Step::BackupDatabaseCopied
+        | Step::BackupPacksCopied
+        | Step::BackupListed
+        | Step::RestorePacksCopied
+        | Step::RestoreRepositoriesFilled
+        | Step::RestoreEnded => &[Backup],
         Step::HydrationNoted => &[Checkout],
         Step::HydrationWritten
         | Step::HydrationNamed

@@ -17,6 +17,7 @@ mod gate;
 mod gc;
 mod histories;
 
+mod backup;
 mod bad_work_tree;
 mod concurrent;
 mod crash;

@@ -256,7 +256,11 @@ fn of_two_collections_at_once_one_is_refused() {
     let pid = processes::stopped_in(first.group());
     let second = gc_call(&world, &server).run();
     assert_eq!(second.status.code(), Some(3), "{}", second.story());
-    assert!(second.err().contains("another collection of ") && second.err().contains("hint: "), "{}", second.story());
+    assert!(
+        second.err().contains("a collection or a backup of ") && second.err().contains("hint: "),
+        "{}",
+        second.story()
+    );
     let _ = rustix::process::kill_process(pid, Signal::CONT);
     first.finish().ok();
 }

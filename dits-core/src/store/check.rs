@@ -16,6 +16,7 @@ mod forward;
 mod mend;
 mod pack;
 mod records;
+mod whole;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -25,6 +26,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 pub use finding::{Finding, Problem, Severity};
 pub use mend::{Mended, Rest};
+pub(super) use whole::is_whole;
 
 use super::error::StoreError;
 use super::index::Census;

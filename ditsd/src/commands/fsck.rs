@@ -2,7 +2,7 @@
 //!
 //! The server may be running: nothing is locked, and what is damaged stops counting as there at once.
 
-mod facts;
+pub(super) mod facts;
 mod repositories;
 #[cfg(test)]
 mod tests;
@@ -41,7 +41,7 @@ const FINDINGS_MAX: usize = 10_000;
 
 /// Why a server could not be looked at.
 #[derive(Debug, thiserror::Error)]
-enum FsckError {
+pub(super) enum FsckError {
     #[error(transparent)]
     Root(#[from] RootError),
     #[error(transparent)]
@@ -60,7 +60,7 @@ enum FsckError {
 
 /// What was mended.
 #[derive(Default)]
-struct Repaired {
+pub(super) struct Repaired {
     index: bool,
     packs: Mended,
     /// Files that count as held no more, by repository.
@@ -69,7 +69,7 @@ struct Repaired {
 
 /// Everything that was found.
 #[derive(Default)]
-struct Looked {
+pub(super) struct Looked {
     checked: Checked,
     findings: Vec<Finding>,
     damaged_packs: BTreeSet<PathBuf>,
@@ -82,7 +82,7 @@ struct Looked {
 }
 
 impl Looked {
-    fn damage(&self) -> u64 {
+    pub(super) fn damage(&self) -> u64 {
         self.checked.damage + (self.database.len() + self.repositories.len() + self.broken.len()) as u64
     }
 }
@@ -128,7 +128,7 @@ fn said(error: &DbError) -> String {
     format!("{error}{cause}")
 }
 
-fn look(root: &Root) -> Result<Looked, FsckError> {
+pub(super) fn look(root: &Root) -> Result<Looked, FsckError> {
     let mut looked = Looked::default();
     let db = match open_db(root) {
         Ok(db) => db,

@@ -70,7 +70,7 @@ fn failure(error: GcError) -> Failure {
     match error {
         GcError::Root(RootError::CollectionLocked(_))
         | GcError::Collect(CollectError::Collection(CollectionError::Busy { .. })) => {
-            Failure::refused(error).hint("it does the same work; wait for its end")
+            Failure::refused(error).hint("wait for its end")
         }
         GcError::Db(DbError::OldVersion { .. }) => {
             Failure::failed(error).hint("start `ditsd serve` of this version on it first")

@@ -105,7 +105,7 @@ impl Git {
         self.program_for(name).with_config("gc.autoDetach=false").run(["gc", "--quiet", &prune])
     }
 
-    fn init(&self, path: &Path, object_format: ObjectFormat) -> Result<(), GitError> {
+    pub(super) fn init(&self, path: &Path, object_format: ObjectFormat) -> Result<(), GitError> {
         let mut command = Command::new(&self.program);
         command.env_clear().envs(environment(&self.root)).current_dir(self.root.unfinished());
         command.args(["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template="]);
@@ -142,7 +142,7 @@ fn is_without_objects(repo: &Path) -> bool {
 }
 
 /// What names the objects of a repository; `None` where its configuration cannot be read.
-fn format_of(repo: &Path) -> Option<ObjectFormat> {
+pub(super) fn format_of(repo: &Path) -> Option<ObjectFormat> {
     let config = fs::read_to_string(repo.join("config")).ok()?.to_ascii_lowercase();
     let line = config.lines().find_map(|line| line.trim().strip_prefix("objectformat"));
     match line.map(|rest| rest.trim_start_matches([' ', '\t', '=']).trim_end()) {

@@ -52,7 +52,12 @@ pub fn write_new(path: &Path, content: &[u8]) -> Result<(), RootError> {
 
 /// Writes a program in place of the one that may be there.
 pub fn replace_executable(path: &Path, content: &[u8]) -> Result<(), RootError> {
-    let unfinished = write_unfinished(path, content, 0o700)?;
+    replace(path, content, 0o700)
+}
+
+/// Writes a file in place of the one that may be there.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), RootError> {
+    let unfinished = write_unfinished(path, content, mode)?;
     fs::rename(&unfinished, path).map_err(failed("replace", path))?;
     sync_dir_of(path)
 }
@@ -85,6 +90,26 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// The start of the name of a copy that is not complete.
+pub const COPYING: &str = "copying-";
+
+/// Copies what `source`, the file at `from`, holds from here on to `to`, which gets its name when it is whole and synced; the
+/// directory is not synced. Returns the length.
+pub fn copy(mut source: &File, from: &Path, to: &Path) -> Result<u64, RootError> {
+    let unfinished = to.with_file_name(format!("{COPYING}{}", hex(&rand::random::<[u8; 8]>())));
+    let mut write = || {
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&unfinished)?;
+        let len = io::copy(&mut source, &mut file)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, to)?;
+        Ok(len)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&unfinished);
+        RootError::Copy { from: from.to_owned(), to: to.to_owned(), source: error }
+    })
+}
+
 fn write_unfinished(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, RootError> {
     let mut name = path.file_name().expect("the caller names a file").to_owned();
     name.push(format!(".{}", hex(&rand::random::<[u8; 8]>())));
@@ -99,6 +124,10 @@ fn write_unfinished(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, R
 }
 
 fn sync_dir_of(path: &Path) -> Result<(), RootError> {
-    let dir = path.parent().expect("the caller names a file in a directory");
+    sync_dir(path.parent().expect("the caller names a file in a directory"))
+}
+
+/// Makes the names in a directory survive a power loss.
+pub fn sync_dir(dir: &Path) -> Result<(), RootError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
 }

@@ -1,0 +1,124 @@
+//! Copies of repositories in a backup, and the way back.
+//!
+//! **For:** `ditsd backup` and `ditsd restore`.
+//!
+//! **Must hold:** the refs of one snapshot never move; a newer one has its own.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use dits_core::git_index::ObjectFormat;
+use dits_core::repo::git_program::{GitError as ProgramError, GitProgram};
+use dits_core::repo_path::RepoName;
+
+use super::bare::format_of;
+use super::{Git, GitError, environment, failed};
+
+/// Refs of all snapshots in a mirror, the number of each below.
+const SNAPSHOTS: &str = "refs/snapshots/";
+
+impl Git {
+    /// What names the objects of a repository.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`] if git cannot read it.
+    pub fn object_format(&self, name: &RepoName) -> Result<ObjectFormat, ProgramError> {
+        match format_of(&self.path(name)) {
+            Some(format) => Ok(format),
+            // git says why.
+            None => self.program_for(name).run(["rev-parse", "--git-dir"]).map(|()| ObjectFormat::Sha1),
+        }
+    }
+
+    /// What names the objects of a mirror; `None` where that cannot be told.
+    pub fn mirror_format(&self, mirror: &Path) -> Option<ObjectFormat> {
+        format_of(mirror)
+    }
+
+    /// The ref that a repository's HEAD names, if it names one.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`] if git cannot read it.
+    pub fn head(&self, name: &RepoName) -> Result<Option<String>, ProgramError> {
+        let head = self.program_for(name).ask(["symbolic-ref", "--quiet", "HEAD"])?;
+        Ok(head.map(|head| String::from_utf8_lossy(head.trim_ascii_end()).into_owned()))
+    }
+
+    /// Makes an empty mirror.
+    ///
+    /// # Errors
+    ///
+    /// [`GitError`] if git or the file system refuses.
+    pub fn init_mirror(&self, mirror: &Path, object_format: ObjectFormat) -> Result<(), GitError> {
+        let unfinished = mirror.with_extension(format!("{:016x}", rand::random::<u64>()));
+        self.init(&unfinished, object_format)?;
+        fs::rename(&unfinished, mirror).map_err(failed("make", mirror))
+    }
+
+    /// Fetches all refs of a repository into those of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`] if git refuses.
+    pub fn fetch_to_mirror(&self, name: &RepoName, mirror: &Path, number: u64) -> Result<(), ProgramError> {
+        self.fetch(mirror, &self.path(name), &format!("+refs/*:{SNAPSHOTS}{number}/*"))
+    }
+
+    /// Fetches all refs of a snapshot into those of a repository, removes others, and sets HEAD.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`] if git refuses.
+    pub fn fetch_from_mirror(
+        &self,
+        name: &RepoName,
+        mirror: &Path,
+        number: u64,
+        head: Option<&str>,
+    ) -> Result<(), ProgramError> {
+        self.fetch(&self.path(name), mirror, &format!("+{SNAPSHOTS}{number}/*:refs/*"))?;
+        match head {
+            Some(head) => self.program_for(name).run(["symbolic-ref", "HEAD", head]),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the refs of all other snapshots from a mirror.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`] if git refuses.
+    pub fn forget_snapshots_but(&self, mirror: &Path, number: u64) -> Result<(), ProgramError> {
+        let git = self.program_in(mirror);
+        let refs = git.capture(["for-each-ref", "--format=%(refname)", SNAPSHOTS])?;
+        let kept = format!("{SNAPSHOTS}{number}/");
+        let mut pipe = git.pipe(["update-ref", "--stdin"])?;
+        let mut stdin = pipe.take_stdin().expect("it was asked for as a pipe");
+        let lines = refs.split_inclusive(|byte| *byte == b'\n').filter(|name| !name.starts_with(kept.as_bytes()));
+        for name in lines {
+            if let Err(error) = stdin.write_all(b"delete ").and_then(|()| stdin.write_all(name)) {
+                return Err(pipe.broken(error));
+            }
+        }
+        drop(stdin);
+        pipe.finish()
+    }
+
+    fn fetch(&self, into: &Path, from: &Path, refs: &str) -> Result<(), ProgramError> {
+        let from: PathBuf = from.to_owned();
+        let args = ["fetch", "--quiet", "--prune", "--no-tags", "--update-shallow"].map(std::ffi::OsString::from);
+        self.program_in(into).run(args.into_iter().chain([from.into_os_string(), refs.into()]))
+    }
+
+    /// Git on a copy. What is in it was let in once: it is taken as it is, whatever this version would refuse.
+    fn program_in(&self, dir: &Path) -> GitProgram {
+        let vars = environment(&self.root).into_iter().map(|(name, value)| (name.into(), value));
+        let git = GitProgram::at(&self.program).with_only_env(vars).for_other(dir);
+        ["transfer.fsckObjects=false", "gc.autoDetach=false", "maintenance.autoDetach=false"]
+            .into_iter()
+            .fold(git, GitProgram::with_config)
+    }
+}

@@ -1,0 +1,327 @@
+//! `ditsd backup` and `ditsd restore`: a server comes back as it was at one moment.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use dits_core::limits::PACK_PAYLOAD_TARGET;
+use dits_core::steps::Step;
+use dits_tests::media::{MIB, noise};
+use dits_tests::needs::needs_root;
+use dits_tests::small_disk::SmallDisk;
+use dits_tests::{Call, Done, Repo, Server, World, processes};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn backup_call(world: &World, root: &Path, name: &str) -> Call {
+    world.call("ditsd").args(["backup", "--json", "--root"]).args([root]).args([world.path(name)])
+}
+
+fn restore_call(world: &World, name: &str, root: &str) -> Call {
+    world.call("ditsd").args(["restore", "--json", "--root"]).args([world.path(root), world.path(name)])
+}
+
+fn facts(done: &Done) -> Value {
+    serde_json::from_str(&done.ok()).expect("it prints JSON")
+}
+
+fn backup(world: &World, server: &Server) -> Value {
+    facts(&backup_call(world, server.root(), "backup").run())
+}
+
+fn restore(world: &World, root: &str) -> Value {
+    let facts = facts(&restore_call(world, "backup", root).run());
+    assert_eq!((&facts["whole"], facts["missing"].as_array().map(Vec::len)), (&Value::Bool(true), Some(0)), "{facts}");
+    facts
+}
+
+/// A repository with one take on the server.
+fn with_a_take<'w>(world: &'w World, server: &Server, name: &str, seed: u64) -> Repo<'w> {
+    let repo = world.repo(name);
+    repo.write("take.bin", noise(seed, MIB));
+    repo.commit("a take");
+    repo.push_to(&server.url(name));
+    repo.git(&["push", "-q", "origin", "HEAD"]).ok();
+    repo
+}
+
+fn add_take(repo: &Repo<'_>, path: &str, content: &[u8]) {
+    repo.write(path, content);
+    repo.commit("another take");
+    repo.git(&["push", "-q", "origin", "HEAD"]).ok();
+}
+
+/// Refs of a bare repository, with what they name.
+fn refs(world: &World, bare: &Path) -> String {
+    world.git(&["-C", &bare.display().to_string(), "for-each-ref"]).ok()
+}
+
+#[test]
+fn a_server_comes_back_from_a_backup_that_was_made_while_it_ran() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    // The same media in another repository, and history in other formats and refs.
+    let other = with_a_take(&world, &server, "serie/other", 1);
+    film.git(&["tag", "-a", "-m", "final", "v1"]).ok();
+    film.git(&["push", "-q", "origin", "v1", "HEAD:refs/heads/side", "HEAD:refs/review/7"]).ok();
+    let sha256 = world.repo_of("sha256", "sha256", &["*.bin"]);
+    sha256.write("take.bin", noise(3, MIB));
+    sha256.commit("a take");
+    sha256.push_to(&server.url("sha256"));
+    sha256.git(&["push", "-q", "origin", "HEAD"]).ok();
+    world.git(&["-C", &server.bare("film").display().to_string(), "symbolic-ref", "HEAD", "refs/heads/side"]).ok();
+    let done = backup(&world, &server);
+    assert_eq!((done["snapshot"].as_u64(), done["repositories"].as_u64()), (Some(1), Some(3)), "{done}");
+    let wanted: Vec<String> =
+        ["film", "serie/other", "sha256"].iter().map(|name| refs(&world, &server.bare(name))).collect();
+    let port = server.port();
+    server.kill();
+    restore(&world, "new");
+    let mode = fs::metadata(world.path("new/tls/key.pem")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // In the place of the old one, with its certificate: nobody is asked about it.
+    let server = Server::start_on(&world, &world.path("new"), port, &[]);
+    let found: Vec<String> =
+        ["film", "serie/other", "sha256"].iter().map(|name| refs(&world, &server.bare(name))).collect();
+    assert_eq!(found, wanted);
+    let clone = world.clone_of(&server.url("film"), "clone");
+    clone.holds("take.bin", &noise(1, MIB));
+    assert_eq!(clone.git(&["branch", "--show-current"]).ok().trim(), "side");
+    world.clone_of(&server.url("serie/other"), "clone-of-other").holds("take.bin", &noise(1, MIB));
+    world.clone_of(&server.url("sha256"), "clone-of-sha256").holds("take.bin", &noise(3, MIB));
+    add_take(&film, "second.bin", &noise(4, MIB));
+    add_take(&other, "second.bin", &noise(4, MIB));
+    clone.git(&["pull", "-q", "origin", "main"]).ok();
+    clone.holds("second.bin", &noise(4, MIB));
+}
+
+/// Clients hold receipts for what the restored server never saw.
+#[test]
+fn what_was_pushed_after_the_backup_comes_back_with_the_next_push() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    backup(&world, &server);
+    add_take(&film, "late.bin", &noise(2, 3 * MIB));
+    let port = server.port();
+    server.kill();
+    restore(&world, "new");
+    let server = Server::start_on(&world, &world.path("new"), port, &[]);
+    assert!(!refs(&world, &server.bare("film")).contains(&film.head()), "it is older than the push");
+    film.git(&["push", "-q", "origin", "HEAD"]).ok();
+    world.clone_of(&server.url("film"), "clone").holds("late.bin", &noise(2, 3 * MIB));
+}
+
+#[test]
+fn a_second_backup_copies_what_is_new_and_lets_go_of_what_is_gone() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    // A pack is full.
+    let long = noise(2, PACK_PAYLOAD_TARGET as usize + MIB);
+    add_take(&film, "long.bin", &long);
+    let first = backup(&world, &server);
+    assert!(first["new_bytes"] == first["bytes"] && first["bytes"].as_u64() > Some(long.len() as u64), "{first}");
+    let same = backup(&world, &server);
+    assert_eq!((same["new_bytes"].as_u64(), same["snapshot"].as_u64()), (Some(0), Some(2)), "{same}");
+    add_take(&film, "small.bin", &noise(3, MIB));
+    let small = backup(&world, &server);
+    assert!(small["new_bytes"].as_u64() < Some(16 * MIB as u64), "{small}");
+    let snapshots: Vec<_> = fs::read_dir(world.path("backup/snapshots")).expect("there").flatten().collect();
+    assert_eq!(snapshots.len(), 1, "{snapshots:?}");
+    // A pack that is gone from the server.
+    let sealed = |dir: &str| fs::read_dir(world.path(dir)).expect("there").flatten().map(|entry| entry.path()).next();
+    let path = sealed("backup/packs").expect("one is sealed");
+    fs::rename(server.root().join("store/packs").join(path.file_name().expect("a name")), world.path("gone"))
+        .expect("moved");
+    let less = backup(&world, &server);
+    assert_eq!((less["removed_packs"].as_u64(), sealed("backup/packs")), (Some(1), None), "{less}");
+}
+
+#[test]
+fn what_comes_in_while_a_backup_runs_leaves_it_whole() {
+    for step in [Step::BackupRefsFetched, Step::BackupDatabaseCopied] {
+        let world = World::new();
+        let server = world.serve();
+        let film = with_a_take(&world, &server, "film", 1);
+        let before = refs(&world, &server.bare("film"));
+        let running = backup_call(&world, server.root(), "backup").pause_at(step.name()).start();
+        let pid = processes::stopped_in(running.group());
+        // Seals the pack that is open, and begins another.
+        add_take(&film, "late.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
+        let late = with_a_take(&world, &server, "late", 3);
+        let gc = world.call("ditsd").args(["gc", "--root"]).args([server.root()]).run();
+        assert_eq!(gc.status.code(), Some(3), "{}", gc.story());
+        let _ = rustix::process::kill_process(pid, Signal::CONT);
+        running.finish().ok();
+        restore(&world, "new");
+        let server = Server::start(&world, &world.path("new"), &[]);
+        assert_eq!(refs(&world, &server.bare("film")), before);
+        world.clone_of(&server.url("film"), "clone").holds("take.bin", &noise(1, MIB));
+        late.git(&["push", "-q", &server.url("late"), "HEAD"]).ok();
+        world.clone_of(&server.url("late"), "clone-of-late").holds("take.bin", &noise(3, MIB));
+    }
+}
+
+#[test]
+fn a_backup_killed_at_any_step_leaves_the_one_before_and_the_next_goes_on() {
+    for step in Step::ALL.iter().filter(|step| step.name().starts_with("backup-")) {
+        let world = World::new();
+        let server = world.serve();
+        let film = with_a_take(&world, &server, "film", 1);
+        backup(&world, &server);
+        let before = refs(&world, &server.bare("film"));
+        add_take(&film, "second.bin", &noise(2, MIB));
+        let killed = backup_call(&world, server.root(), "backup").stop_at(step.name()).run();
+        assert_eq!(killed.status.signal(), Some(9), "{} was not reached: {}", step.name(), killed.story());
+        let now = refs(&world, &server.bare("film"));
+        let wanted = if *step == Step::BackupListed { &now } else { &before };
+        restore(&world, "new");
+        assert_eq!(&refs(&world, &world.path("new/repos/film.git")), wanted, "{}", step.name());
+        backup(&world, &server);
+        restore(&world, "newer");
+        let server = Server::start(&world, &world.path("newer"), &[]);
+        assert_eq!(refs(&world, &server.bare("film")), now);
+        world.clone_of(&server.url("film"), "clone").holds("second.bin", &noise(2, MIB));
+    }
+}
+
+#[test]
+fn a_restore_killed_at_any_step_goes_on_and_is_not_served_before_its_end() {
+    let world = World::new();
+    let server = world.serve();
+    with_a_take(&world, &server, "film", 1);
+    backup(&world, &server);
+    for step in Step::ALL.iter().filter(|step| step.name().starts_with("restore-")) {
+        let root = format!("root-{}", step.name());
+        let killed = restore_call(&world, "backup", &root).stop_at(step.name()).run();
+        assert_eq!(killed.status.signal(), Some(9), "{} was not reached: {}", step.name(), killed.story());
+        if *step != Step::RestoreEnded {
+            let served = world.call("ditsd").args(["serve", "--root"]).args([world.path(&root)]).run();
+            assert!(served.fails().contains("has not ended"), "{}", served.story());
+        }
+        restore(&world, &root);
+        let server = Server::start(&world, &world.path(&root), &[]);
+        world.clone_of(&server.url("film"), &format!("clone-{}", step.name())).holds("take.bin", &noise(1, MIB));
+    }
+}
+
+#[test]
+fn a_pack_that_is_damaged_is_told_of_and_copied_again_once_it_is_mended() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    add_take(&film, "long.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
+    let pack = fs::read_dir(server.root().join("store/packs")).expect("there").flatten().next().expect("a pack").path();
+    let good = fs::read(&pack).expect("read");
+    let mut bad = good.clone();
+    bad[1000] ^= 1;
+    fs::write(&pack, &bad).expect("written");
+    for _ in 0..2 {
+        let done = backup_call(&world, server.root(), "backup").run();
+        assert_eq!(done.status.code(), Some(1), "{}", done.story());
+        assert!(done.err().contains("is damaged") && done.err().contains("hint: "), "{}", done.story());
+    }
+    // Another damage is not the first one.
+    let restored = restore_call(&world, "backup", "new").run();
+    assert_eq!(restored.status.code(), Some(1), "{}", restored.story());
+    assert!(restored.err().contains("not whole"), "{}", restored.story());
+    fs::write(&pack, &good).expect("written");
+    backup(&world, &server);
+    restore(&world, "newer");
+}
+
+#[test]
+fn a_backup_whose_files_are_damaged_or_missing_says_so() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    add_take(&film, "long.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
+    backup(&world, &server);
+    let snapshot = world.path("backup/snapshots/1");
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        fs::write(path, bytes).expect("written");
+    };
+    flip(&snapshot.join("meta.sqlite"));
+    let done = restore_call(&world, "backup", "new").run();
+    assert!(done.fails().contains("meta.sqlite is damaged"), "{}", done.story());
+    assert!(!world.path("new").exists());
+    flip(&snapshot.join("meta.sqlite"));
+    let pack = fs::read_dir(world.path("backup/packs")).expect("there").flatten().next().expect("a pack").path();
+    fs::rename(&pack, world.path("aside")).expect("moved");
+    let done = restore_call(&world, "backup", "lacking").run();
+    assert!(done.fails().contains("is missing"), "{}", done.story());
+    fs::rename(world.path("aside"), &pack).expect("moved");
+    flip(&pack);
+    assert!(restore_call(&world, "backup", "flipped").run().fails().contains("not whole"));
+    let list = fs::read_to_string(snapshot.join("list.json")).expect("read");
+    for (bad, why) in [
+        (list.replace("\"version\": 1", "\"version\": 2"), "has version 2"),
+        (list.replace("\"packs\"", "\"pakcs\""), "is damaged"),
+        (list.replace("\"film\"", "\"../film\""), "whole"),
+    ] {
+        fs::write(snapshot.join("list.json"), bad).expect("written");
+        let done = restore_call(&world, "backup", &format!("bad-{}", why.len())).run();
+        assert!(done.fails().contains(why), "{}", done.story());
+    }
+    assert!(!world.path("film.git").exists());
+}
+
+#[test]
+fn what_is_no_backup_and_what_is_in_use_is_refused() {
+    let world = World::new();
+    let server = world.serve();
+    with_a_take(&world, &server, "film", 1);
+    let refused = |call: Call, code: i32, why: &str| {
+        let done = call.run();
+        assert_eq!(done.status.code(), Some(code), "{}", done.story());
+        assert!(done.err().contains(why) && done.err().contains("error: "), "{}", done.story());
+    };
+    let inside = world.call("ditsd").args(["backup", "--root"]).args([server.root(), &server.root().join("backup")]);
+    refused(inside, 2, "inside");
+    fs::create_dir(world.path("thesis")).expect("made");
+    fs::write(world.path("thesis/thesis.tex"), "x").expect("written");
+    refused(backup_call(&world, server.root(), "thesis"), 2, "neither empty nor a backup");
+    refused(restore_call(&world, "thesis", "new"), 2, "neither empty nor a backup");
+    refused(restore_call(&world, "nowhere", "new"), 2, "neither empty nor a backup");
+    let running = backup_call(&world, server.root(), "backup").pause_at("backup-refs-fetched").start();
+    let pid = processes::stopped_in(running.group());
+    refused(backup_call(&world, server.root(), "backup"), 3, "another ditsd uses the backup");
+    refused(backup_call(&world, server.root(), "second"), 3, "a collection or a backup of");
+    refused(restore_call(&world, "backup", "new"), 3, "another ditsd uses the backup");
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    drop(running.finish());
+    refused(restore_call(&world, "backup", "new"), 1, "no complete snapshot");
+    backup(&world, &server);
+    refused(restore_call(&world, "backup", "thesis"), 2, "is not empty");
+    fs::write(world.path("backup/format"), "dits backup 2\n").expect("written");
+    refused(restore_call(&world, "backup", "new"), 1, "does not know");
+    refused(backup_call(&world, server.root(), "backup"), 1, "does not know");
+    assert_eq!(fs::read_dir(world.path("thesis")).expect("there").count(), 1);
+}
+
+#[test]
+fn a_full_disk_leaves_the_backup_before_and_the_next_one_goes_on() {
+    let world = World::new();
+    if !needs_root() {
+        return;
+    }
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    let Some(disk) = SmallDisk::mount(&world.path("disk"), 24 * MIB as u64) else { return };
+    backup_call(&world, server.root(), "disk/backup").run().ok();
+    add_take(&film, "large.bin", &noise(2, 30 * MIB));
+    let failed = backup_call(&world, server.root(), "disk/backup").run();
+    assert!(failed.fails().contains("No space left"), "{}", failed.story());
+    facts(&restore_call(&world, "disk/backup", "before").run());
+    assert!(!refs(&world, &world.path("before/repos/film.git")).contains(&film.head()));
+    disk.resize(200 * MIB as u64);
+    backup_call(&world, server.root(), "disk/backup").run().ok();
+    facts(&restore_call(&world, "disk/backup", "after").run());
+    assert!(refs(&world, &world.path("after/repos/film.git")).contains(&film.head()));
+}
