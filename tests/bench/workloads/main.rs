@@ -21,6 +21,7 @@ mod media;
 mod memory;
 mod push;
 mod tools;
+mod versions;
 mod walk;
 mod work_tree;
 
@@ -29,11 +30,12 @@ use measure::Report;
 /// A bench that prints its own rows.
 type Workload = fn(&tools::Bench, &mut Report);
 
-const WORKLOADS: [(&str, Workload); 12] = [
+const WORKLOADS: [(&str, Workload); 13] = [
     ("add", add::run),
     ("memory", memory::run),
     ("full-size", full_size::run),
     ("growth", growth::run),
+    ("versions", versions::run),
     ("clips", clips::run),
     ("compressible", compressible::run),
     ("push", push::run),
