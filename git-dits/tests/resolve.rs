@@ -257,6 +257,25 @@ fn every_path_gets_back_what_can_go_back_and_the_rest_is_named() {
     repo.holds("gone.mov", b"saved");
 }
 
+#[test]
+fn files_that_git_could_not_write_are_named_and_can_be_had() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["merge", "-q", "side"]).breaks();
+    let call = world.call("git-dits").args(["resolve", "--theirs", "."]).dir(repo.dir());
+    let failed = call.env("PATH", world.path_with_git_that("checkout-index", "exit 1")).run();
+    let said = failed.fails();
+    for path in ["a b/cut.mov", "gone.mov", "new.mov"] {
+        assert!(said.contains(&format!("caused by: {path}\n")), "{said}");
+    }
+    assert!(said.contains("hint: get them with `git restore`, then run `git dits pull`"), "{said}");
+    repo.git(&["restore", "a b/cut.mov", "gone.mov", "new.mov"]).ok();
+    repo.git(&["dits", "pull"]).ok();
+    ["a b/cut.mov", "gone.mov", "new.mov"].iter().for_each(|path| repo.holds(path, &theirs()));
+    assert!(hidden(&repo).is_empty(), "{:?}", hidden(&repo));
+    is_settled(&repo);
+}
+
 /// Temporary names of ours in the work tree.
 fn hidden(repo: &Repo<'_>) -> Vec<String> {
     let names = std::fs::read_dir(repo.dir()).expect("there").flatten().map(|entry| entry.file_name());

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
 use dits_core::repo::config::Committed;
-use dits_core::repo::git_program::GitProgram;
+use dits_core::repo::git_program::{GitError, GitProgram};
 use dits_core::repo::hydration_journal::{Journal, JournalError};
 use dits_core::repo::work_tree_file::{self, Aside, AsideError, Seen, State};
 use dits_core::repo::{Repository, stores};
@@ -291,7 +291,7 @@ fn check_out(here: &Here, top: &Path, put: &[(&BStr, Put<'_>)]) -> Result<Vec<Me
     // Its exit status does not say which; what stands there now does.
     let checked_out = git::filter(&git, &["checkout-index", "--quiet", "--index", "-z", "--stdin"], &paths);
     let blobs: Vec<BString> = files.iter().map(|(_, blob)| blob.name.clone()).collect();
-    let mut written = Vec::new();
+    let (mut written, mut missing) = (Vec::new(), Vec::new());
     for ((path, blob), pointer) in files.iter().zip(pointers::of_blobs(&git, &blobs)?) {
         match (work_tree_file::state(top, path)?, pointer) {
             (State::Pointer(there), Some(pointer)) if there == pointer => {
@@ -302,16 +302,26 @@ fn check_out(here: &Here, top: &Path, put: &[(&BStr, Put<'_>)]) -> Result<Vec<Me
                 };
                 written.push(MediaFile { entry, pointer: Some(pointer) });
             }
-            (State::Absent, Some(_)) => {
-                checked_out?;
-                return Err(Failure::new(format!("the conflict is resolved in git's index, but {path} is not there"))
-                    .hint("run `git checkout -- .` for the files that `git status` names"));
-            }
+            (State::Absent, Some(_)) => missing.push(path.to_string()),
             (_, Some(_)) => report::warn(&format!("{path} was saved meanwhile and was left as it is")),
             (_, None) => {}
         }
     }
-    Ok(written)
+    match missing.is_empty() {
+        true => Ok(written),
+        false => Err(not_written(&missing, checked_out.err())),
+    }
+}
+
+/// That git has staged files which it could not write. What was set aside for them stays in the journal until they are there.
+fn not_written(missing: &[String], error: Option<GitError>) -> Failure {
+    let failure = Failure::new("the conflict is resolved in git's index, but files could not be written");
+    let failure = failure.caused_by_each(missing.iter().cloned());
+    let failure = match &error {
+        Some(error) => failure.because(error),
+        None => failure,
+    };
+    failure.hint("get them with `git restore`, then run `git dits pull`")
 }
 
 /// Gets the content of the pointers, as far as it is wanted here.
