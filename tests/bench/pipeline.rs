@@ -1,4 +1,4 @@
-//! What the add path costs in memory: `cargo bench -p dits-tests --bench pipeline`.
+//! What the add path costs in memory: `cargo bench --workspace --bench pipeline`.
 //!
 //! Every line is over the same 256 MiB of noise, so that their ratios can be read off:
 //! `bare` is the floor (FastCDC, BLAKE3 of each chunk, BLAKE3 of the whole), `one thread`

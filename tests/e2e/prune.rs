@@ -73,6 +73,11 @@ fn earlier_versions_that_a_server_keeps_are_freed_and_come_back() {
     let dry = prune(&repo, &["--dry-run"]);
     assert_eq!((oids(&dry, "freed").len(), stored(&repo.store())), (2, before), "{dry}");
     assert!(dry["freed_bytes"].as_u64() > Some(2 * MIB as u64 * 9 / 10), "{dry}");
+    assert!(dry["freed"].as_array().expect("a list").iter().all(|file| file["path"] == "take.bin"), "{dry}");
+    let told = repo.git(&["dits", "prune", "--dry-run", "--verbose"]).ok();
+    let first = repo.git(&["rev-parse", "HEAD~2"]).ok();
+    let line = format!("would be freed: take.bin in {} ({}, 1.0 MiB)", first.trim(), oid(&take(1)));
+    assert!(told.lines().any(|told| told == line), "{told}");
     let done = prune(&repo, &[]);
     let mut expected = [oid(&take(1)), oid(&take(2))];
     expected.sort_unstable();

@@ -16,12 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bstr::ByteSlice;
 use dits_core::failure::DONE;
 use dits_core::hash::FileHash;
 use dits_core::operations::collect::{CollectOptions, Collected, Root, collect};
+use dits_core::operations::fsck::{Name, name_each};
 use dits_core::pointer::Pointer;
 use dits_core::repo::config::Settings;
 use dits_core::repo::local_needs::LocalNeeds;
+use dits_core::repo::pointer_walk::GitId;
 use dits_core::repo::store_roots::{StoreRootsError, every_needed, repositories_of};
 use dits_core::repo::{Repository, stores};
 use dits_core::store::{Sharing, Store};
@@ -79,6 +82,8 @@ struct Facts {
 
 #[derive(Serialize)]
 struct File {
+    /// One that a commit has it under.
+    path: Option<String>,
     oid: String,
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +125,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         true => Collected::default(),
         false => free(&here, &repository, &store, &options.dir, &mut plan, args.dry_run)?,
     };
-    print(args, &plan, &collected)?;
+    let names = match args.verbose || args.json {
+        true => names(&repository, &plan)?,
+        false => HashMap::new(),
+    };
+    print(args, &plan, &names, &collected)?;
     match collected.is_disk_full {
         true => Err(Failure::new("the disk has no room for copies of what stays beside what goes")
             .hint("make a little room, then run `git dits prune` again")),
@@ -296,12 +305,23 @@ fn free(
     Ok(collected)
 }
 
-fn print(args: &Args, plan: &Plan, collected: &Collected) -> Result<(), Failure> {
+/// A path of each file of the plan that some commit has.
+fn names(repository: &Repository, plan: &Plan) -> Result<HashMap<FileHash, Name>, Failure> {
+    let git = repository.git()?;
+    let tips = git.capture(["rev-list", "--no-walk=unsorted", "--all", "--reflog"])?;
+    let tips: Vec<GitId> = tips.lines().filter_map(GitId::parse).collect();
+    let wanted: HashSet<Pointer> = plan.freed.iter().chain(plan.left.iter().map(|(file, _)| file)).copied().collect();
+    Ok(name_each(&git, repository.attribute_case(), &tips, &[], &wanted)?)
+}
+
+fn print(args: &Args, plan: &Plan, names: &HashMap<FileHash, Name>, collected: &Collected) -> Result<(), Failure> {
     let mut out = Out::lock();
     let total = plan.freed.iter().map(|file| file.size).fold(0, u64::saturating_add);
     let freed_bytes = if args.dry_run { collected.freeable_len } else { collected.freed_len() };
     if args.json {
-        let file = |file: &Pointer, reason| File { oid: file.oid.to_string(), size: file.size, reason };
+        let path = |file: &Pointer| names.get(&file.oid).map(|name| name.path.to_string());
+        let file =
+            |file: &Pointer, reason| File { path: path(file), oid: file.oid.to_string(), size: file.size, reason };
         out.json(&Facts {
             remote: plan.remote.clone(),
             dry_run: args.dry_run,
@@ -317,12 +337,12 @@ fn print(args: &Args, plan: &Plan, collected: &Collected) -> Result<(), Failure>
     }
     let goes = if args.dry_run { "would be freed" } else { "freed" };
     if args.verbose {
-        for file in &plan.freed {
-            out.line(format_args!("{goes}: {} ({})", file.oid, Bytes(file.size)))?;
-        }
-        for (file, why) in &plan.left {
-            out.line(format_args!("stays: {} ({}): {why}", file.oid, Bytes(file.size)))?;
-        }
+        let shown = |file: &Pointer| match names.get(&file.oid) {
+            Some(name) => format!("{} in {} ({}, {})", name.path, name.commit, file.oid, Bytes(file.size)),
+            None => format!("{} ({})", file.oid, Bytes(file.size)),
+        };
+        plan.freed.iter().try_for_each(|file| out.line(format_args!("{goes}: {}", shown(file))))?;
+        plan.left.iter().try_for_each(|(file, why)| out.line(format_args!("stays: {}: {why}", shown(file))))?;
     }
     out.line(format_args!(
         "{} {goes} ({}; {} on disk), {} may be needed here, {} stay since the remote does not keep them",

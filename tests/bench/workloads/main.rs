@@ -3,7 +3,7 @@
 //! **For:** the table in `docs/performance.md`. Every figure is measured in this run, the
 //! tools taking turns; nothing is compared with a figure of another run or machine.
 //!
-//! `cargo bench -p dits-tests --bench workloads -- [WORKLOAD…]`; without a name all run.
+//! `cargo bench --workspace --bench workloads -- [WORKLOAD…]`; without a name all run.
 //! `DITS_BENCH_DIR` is where (default: tmpfs), `DITS_BENCH_REPS` how often (default 5),
 //! `DITS_BENCH_XET` a Python with hf-xet, `DITS_BENCH_RUDOLFS` the LFS server's program;
 //! a peer that is not there is left out and named as such.
