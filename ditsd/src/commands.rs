@@ -17,9 +17,12 @@ mod restore;
 mod serve;
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::backup as backups;
 
 /// A server for Git repositories with media
 #[derive(Parser)]
@@ -115,4 +118,37 @@ pub fn run() -> ExitCode {
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// One line on a terminal that says how far something is; nothing anywhere else. It is gone when this is dropped.
+struct ProgressLine {
+    is_shown: bool,
+}
+
+impl ProgressLine {
+    fn new() -> ProgressLine {
+        ProgressLine { is_shown: std::io::stderr().is_terminal() }
+    }
+
+    fn say(&self, text: &str) {
+        if self.is_shown {
+            eprint!("\r\x1b[K{text}");
+        }
+    }
+
+    /// Says how far a backup or a restore is.
+    fn tell(&self, at: backups::Progress<'_>) {
+        match at {
+            backups::Progress::Repository(name) => self.say(&format!("copying {name}")),
+            backups::Progress::Packs { done, total } => {
+                self.say(&format!("packs: {} of {} MiB", done >> 20, total >> 20));
+            }
+        }
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        self.say("");
+    }
 }

@@ -169,20 +169,25 @@ impl Root {
         Ok(Root { dir })
     }
 
-    /// Makes a root for a restore, or takes the one that an earlier restore began.
+    /// Makes a root for a restore of `snapshot`, or takes the one that an earlier restore of the same began.
     ///
     /// # Errors
     ///
-    /// [`RootError::NotEmpty`] for a directory that holds anything else.
-    pub fn begin_restore(dir: &Path) -> Result<Root, RootError> {
+    /// [`RootError::NotEmpty`] for a directory that holds anything else, a root that was restored among them.
+    pub fn begin_restore(dir: &Path, snapshot: &str) -> Result<Root, RootError> {
         files::make_dir(dir)?;
         let dir = dir.canonicalize().map_err(files::failed("find", dir))?;
         let mark = dir.join(RESTORING);
-        if !mark.exists() {
-            if !files::names_in(&dir)?.is_empty() {
-                return Err(RootError::NotEmpty(dir));
+        if dir.join("format").exists() || !mark.exists() && !files::names_in(&dir)?.iter().all(is_of_mark) {
+            return Err(RootError::NotEmpty(dir));
+        }
+        let text = format!("dits restore 1\n{snapshot}\n");
+        if fs::read(&mark).map_or(true, |found| found != text.as_bytes()) {
+            // What an earlier restore made is of another snapshot.
+            for name in files::names_in(&dir)?.iter().filter(|name| !is_of_mark(name)) {
+                files::remove(&dir.join(name))?;
             }
-            files::write_new(&mark, b"dits restore 1\n")?;
+            files::replace(&mark, text.as_bytes(), 0o600)?;
         }
         OWN_DIRS.iter().try_for_each(|name| files::make_dir(&dir.join(name)))?;
         Ok(Root { dir })
@@ -268,12 +273,7 @@ impl Root {
     /// [`RootError`] for files that cannot be removed.
     pub fn sweep_unfinished(&self, _lock: &RootLock) -> Result<(), RootError> {
         let dir = self.unfinished();
-        for name in files::names_in(&dir)? {
-            let path = dir.join(name);
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(files::failed("remove", &path))?;
-        }
-        Ok(())
+        files::names_in(&dir)?.iter().try_for_each(|name| files::remove(&dir.join(name)))
     }
 
     /// The root itself.
@@ -326,6 +326,11 @@ const OWN_NAMES: [&str; 11] = [
     "receipt-key",
     "meta.sqlite",
 ];
+
+/// The mark of a restore, or one that was being written.
+fn is_of_mark(name: &std::ffi::OsString) -> bool {
+    name.to_string_lossy().starts_with(RESTORING)
+}
 
 #[cfg(test)]
 mod tests {

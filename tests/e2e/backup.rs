@@ -32,7 +32,7 @@ fn backup(world: &World, server: &Server) -> Value {
 
 fn restore(world: &World, root: &str) -> Value {
     let facts = facts(&restore_call(world, "backup", root).run());
-    assert_eq!((&facts["whole"], facts["missing"].as_array().map(Vec::len)), (&Value::Bool(true), Some(0)), "{facts}");
+    assert_eq!((&facts["whole"], facts["bad"].as_array().map(Vec::len)), (&Value::Bool(true), Some(0)), "{facts}");
     facts
 }
 
@@ -115,34 +115,44 @@ fn what_was_pushed_after_the_backup_comes_back_with_the_next_push() {
 }
 
 #[test]
-fn a_second_backup_copies_what_is_new_and_lets_go_of_what_is_gone() {
+fn a_backup_copies_what_is_new_and_keeps_what_its_snapshots_need() {
     let world = World::new();
     let server = world.serve();
     let film = with_a_take(&world, &server, "film", 1);
     // A pack is full.
     let long = noise(2, PACK_PAYLOAD_TARGET as usize + MIB);
     add_take(&film, "long.bin", &long);
-    let first = backup(&world, &server);
-    assert!(first["new_bytes"] == first["bytes"] && first["bytes"].as_u64() > Some(long.len() as u64), "{first}");
-    let same = backup(&world, &server);
+    let kept = |count: &str| facts(&backup_call(&world, server.root(), "backup").args(["--keep", count]).run());
+    let first = kept("2");
+    assert!(first["new_bytes"].as_u64() > Some(long.len() as u64), "{first}");
+    let same = kept("2");
     assert_eq!((same["new_bytes"].as_u64(), same["snapshot"].as_u64()), (Some(0), Some(2)), "{same}");
+    let before = refs(&world, &server.bare("film"));
     add_take(&film, "small.bin", &noise(3, MIB));
-    let small = backup(&world, &server);
+    let small = kept("2");
     assert!(small["new_bytes"].as_u64() < Some(16 * MIB as u64), "{small}");
-    let snapshots: Vec<_> = fs::read_dir(world.path("backup/snapshots")).expect("there").flatten().collect();
-    assert_eq!(snapshots.len(), 1, "{snapshots:?}");
-    // A pack that is gone from the server.
+    assert_eq!(small["snapshots"], serde_json::json!([2, 3]), "{small}");
+    // A pack that is gone from the server stays as long as a snapshot needs it.
     let sealed = |dir: &str| fs::read_dir(world.path(dir)).expect("there").flatten().map(|entry| entry.path()).next();
     let path = sealed("backup/packs").expect("one is sealed");
-    fs::rename(server.root().join("store/packs").join(path.file_name().expect("a name")), world.path("gone"))
-        .expect("moved");
-    let less = backup(&world, &server);
+    let lost = server.root().join("store/packs").join(path.file_name().expect("a name"));
+    fs::rename(&lost, world.path("gone")).expect("moved");
+    assert_eq!(kept("2")["removed_packs"].as_u64(), Some(0));
+    let older = restore_call(&world, "backup", "older").args(["--snapshot", "3"]).run();
+    assert_eq!(facts(&older)["whole"], Value::Bool(true), "{}", older.story());
+    assert_ne!(refs(&world, &world.path("older/repos/film.git")), before);
+    let gone = restore_call(&world, "backup", "oldest").args(["--snapshot", "2"]).run();
+    assert!(gone.fails().contains("no such complete snapshot"), "{}", gone.story());
+    let less = kept("1");
     assert_eq!((less["removed_packs"].as_u64(), sealed("backup/packs")), (Some(1), None), "{less}");
+    let mirror = fs::read_dir(world.path("backup/git")).expect("there").flatten().next().expect("one").path();
+    let names = refs(&world, &mirror);
+    assert!(!names.is_empty() && names.lines().all(|line| line.contains("refs/snapshots/5/")), "{names}");
 }
 
 #[test]
 fn what_comes_in_while_a_backup_runs_leaves_it_whole() {
-    for step in [Step::BackupRefsFetched, Step::BackupDatabaseCopied] {
+    for step in [Step::BackupRefsFetched, Step::BackupDatabaseCopied, Step::BackupOpenPacksCopied] {
         let world = World::new();
         let server = world.serve();
         let film = with_a_take(&world, &server, "film", 1);
@@ -152,8 +162,10 @@ fn what_comes_in_while_a_backup_runs_leaves_it_whole() {
         // Seals the pack that is open, and begins another.
         add_take(&film, "late.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
         let late = with_a_take(&world, &server, "late", 3);
-        let gc = world.call("ditsd").args(["gc", "--root"]).args([server.root()]).run();
-        assert_eq!(gc.status.code(), Some(3), "{}", gc.story());
+        for command in [&["gc"][..], &["fsck", "--repair"]] {
+            let refused = world.call("ditsd").args(command).args(["--root"]).args([server.root()]).run();
+            assert_eq!(refused.status.code(), Some(3), "{}", refused.story());
+        }
         let _ = rustix::process::kill_process(pid, Signal::CONT);
         running.finish().ok();
         restore(&world, "new");
@@ -202,7 +214,13 @@ fn a_restore_killed_at_any_step_goes_on_and_is_not_served_before_its_end() {
             let served = world.call("ditsd").args(["serve", "--root"]).args([world.path(&root)]).run();
             assert!(served.fails().contains("has not ended"), "{}", served.story());
         }
-        restore(&world, &root);
+        if *step == Step::RestoreEnded {
+            // It can be served, and is never restored over.
+            let again = restore_call(&world, "backup", &root).run();
+            assert!(again.fails().contains("is not empty"), "{}", again.story());
+        } else {
+            restore(&world, &root);
+        }
         let server = Server::start(&world, &world.path(&root), &[]);
         world.clone_of(&server.url("film"), &format!("clone-{}", step.name())).holds("take.bin", &noise(1, MIB));
     }
@@ -224,13 +242,41 @@ fn a_pack_that_is_damaged_is_told_of_and_copied_again_once_it_is_mended() {
         assert_eq!(done.status.code(), Some(1), "{}", done.story());
         assert!(done.err().contains("is damaged") && done.err().contains("hint: "), "{}", done.story());
     }
-    // Another damage is not the first one.
+    // One that is cut off today takes nothing from the copy of yesterday.
+    fs::write(&pack, &bad[..5000]).expect("written");
+    backup_call(&world, server.root(), "backup").run().fails();
     let restored = restore_call(&world, "backup", "new").run();
     assert_eq!(restored.status.code(), Some(1), "{}", restored.story());
     assert!(restored.err().contains("not whole"), "{}", restored.story());
+    let len = fs::metadata(world.path("new/store/packs").join(pack.file_name().expect("a name"))).expect("there").len();
+    assert_eq!(len, good.len() as u64);
     fs::write(&pack, &good).expect("written");
     backup(&world, &server);
     restore(&world, "newer");
+    // Damage comes too late for what is in the backup.
+    fs::write(&pack, &bad[..5000]).expect("written");
+    let told = backup_call(&world, server.root(), "backup").run();
+    assert!(told.ok().contains("whole_here") && told.err().contains("a copy that is whole"), "{}", told.story());
+    restore(&world, "newest");
+}
+
+/// A backup that was killed says in no list what was damaged.
+#[test]
+fn a_damaged_pack_that_a_killed_backup_copied_is_looked_at_again() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    add_take(&film, "long.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
+    let pack = fs::read_dir(server.root().join("store/packs")).expect("there").flatten().next().expect("a pack").path();
+    let good = fs::read(&pack).expect("read");
+    let mut bad = good.clone();
+    bad[1000] ^= 1;
+    fs::write(&pack, &bad).expect("written");
+    backup_call(&world, server.root(), "backup").stop_at("backup-packs-copied").run().breaks();
+    backup_call(&world, server.root(), "backup").run().fails();
+    fs::write(&pack, &good).expect("written");
+    backup(&world, &server);
+    restore(&world, "new");
 }
 
 #[test]
@@ -255,21 +301,32 @@ fn a_backup_whose_files_are_damaged_or_missing_says_so() {
     let pack = fs::read_dir(world.path("backup/packs")).expect("there").flatten().next().expect("a pack").path();
     fs::rename(&pack, world.path("aside")).expect("moved");
     let done = restore_call(&world, "backup", "lacking").run();
-    assert!(done.fails().contains("is missing"), "{}", done.story());
+    assert!(done.fails().contains("is missing or damaged"), "{}", done.story());
     fs::rename(world.path("aside"), &pack).expect("moved");
     flip(&pack);
     assert!(restore_call(&world, "backup", "flipped").run().fails().contains("not whole"));
+    flip(&pack);
+    for lost in ["tls/key.pem", "open"] {
+        let path = snapshot.join(lost);
+        fs::rename(&path, world.path("aside")).expect("moved");
+        let done = restore_call(&world, "backup", &format!("without-{}", lost.len())).run();
+        assert!(done.fails().contains("is missing or damaged"), "{}", done.story());
+        fs::rename(world.path("aside"), &path).expect("moved");
+    }
     let list = fs::read_to_string(snapshot.join("list.json")).expect("read");
     for (bad, why) in [
         (list.replace("\"version\": 1", "\"version\": 2"), "has version 2"),
-        (list.replace("\"packs\"", "\"pakcs\""), "is damaged"),
-        (list.replace("\"film\"", "\"../film\""), "whole"),
+        (list.replace("\"packs\"", "\"pakcs\""), "list.json is damaged"),
+        (list.replace("\"film\"", "\"../film\""), "list.json is damaged"),
+        (list.replace("refs/heads/main", "refs/heads/mean"), "list.json is damaged"),
     ] {
+        assert_ne!(bad, list, "{why}");
         fs::write(snapshot.join("list.json"), bad).expect("written");
-        let done = restore_call(&world, "backup", &format!("bad-{}", why.len())).run();
+        let done = restore_call(&world, "backup", "bad").run();
         assert!(done.fails().contains(why), "{}", done.story());
     }
-    assert!(!world.path("film.git").exists());
+    fs::write(snapshot.join("list.json"), list).expect("written");
+    restore(&world, "good");
 }
 
 #[test]
@@ -284,6 +341,8 @@ fn what_is_no_backup_and_what_is_in_use_is_refused() {
     };
     let inside = world.call("ditsd").args(["backup", "--root"]).args([server.root(), &server.root().join("backup")]);
     refused(inside, 2, "inside");
+    let inside = world.call("ditsd").args(["backup", "backup", "--root", "."]).dir(server.root());
+    refused(inside, 2, "inside");
     fs::create_dir(world.path("thesis")).expect("made");
     fs::write(world.path("thesis/thesis.tex"), "x").expect("written");
     refused(backup_call(&world, server.root(), "thesis"), 2, "neither empty nor a backup");
@@ -296,13 +355,67 @@ fn what_is_no_backup_and_what_is_in_use_is_refused() {
     refused(restore_call(&world, "backup", "new"), 3, "another ditsd uses the backup");
     let _ = rustix::process::kill_process(pid, Signal::KILL);
     drop(running.finish());
-    refused(restore_call(&world, "backup", "new"), 1, "no complete snapshot");
+    refused(restore_call(&world, "backup", "new"), 1, "no such complete snapshot");
     backup(&world, &server);
     refused(restore_call(&world, "backup", "thesis"), 2, "is not empty");
     fs::write(world.path("backup/format"), "dits backup 2\n").expect("written");
     refused(restore_call(&world, "backup", "new"), 1, "does not know");
     refused(backup_call(&world, server.root(), "backup"), 1, "does not know");
     assert_eq!(fs::read_dir(world.path("thesis")).expect("there").count(), 1);
+}
+
+/// Two tries of a restore, and a newer snapshot in between.
+#[test]
+fn a_restore_that_goes_on_mixes_no_two_snapshots() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    let gone = with_a_take(&world, &server, "gone", 2);
+    backup(&world, &server);
+    restore_call(&world, "backup", "new").stop_at("restore-repositories-filled").run().breaks();
+    add_take(&film, "second.bin", &noise(3, MIB));
+    gone.git(&["push", "-q", "origin", "HEAD:refs/heads/other"]).ok();
+    world.call("ditsd").args(["repo", "rm", "gone", "--yes", "--root"]).args([server.root()]).run().ok();
+    backup(&world, &server);
+    restore(&world, "new");
+    assert!(!world.path("new/repos/gone.git").exists());
+    let server = Server::start(&world, &world.path("new"), &[]);
+    world.clone_of(&server.url("film"), "clone").holds("second.bin", &noise(3, MIB));
+}
+
+#[test]
+fn locks_that_git_left_in_a_backup_stop_nothing() {
+    let world = World::new();
+    let server = world.serve();
+    let film = with_a_take(&world, &server, "film", 1);
+    backup(&world, &server);
+    let mirror = fs::read_dir(world.path("backup/git")).expect("there").flatten().next().expect("one").path();
+    fs::create_dir_all(mirror.join("refs/snapshots/2/heads")).expect("made");
+    for lock in ["packed-refs.lock", "config.lock", "refs/snapshots/2/heads/main.lock"] {
+        fs::write(mirror.join(lock), "").expect("written");
+    }
+    add_take(&film, "second.bin", &noise(2, MIB));
+    let done = backup_call(&world, server.root(), "backup").run();
+    assert!(done.ok().contains("\"snapshot\": 2") && !done.err().contains("warning"), "{}", done.story());
+    restore(&world, "new");
+}
+
+/// On another machine the files are somebody else's, and the medium may be one that cannot be written to.
+#[test]
+fn a_backup_of_another_user_that_cannot_be_written_to_is_restored() {
+    let world = World::new();
+    if !needs_root() {
+        return;
+    }
+    let server = world.serve();
+    with_a_take(&world, &server, "film", 1);
+    let Some(disk) = SmallDisk::mount(&world.path("disk"), 64 * MIB as u64) else { return };
+    backup_call(&world, server.root(), "disk/backup").run().ok();
+    let owned = std::process::Command::new("chown").args(["-R", "65534"]).arg(disk.dir()).status();
+    assert!(owned.expect("it can be started").success());
+    disk.only_read();
+    let facts = facts(&restore_call(&world, "disk/backup", "new").run());
+    assert_eq!(facts["whole"], Value::Bool(true), "{facts}");
 }
 
 #[test]

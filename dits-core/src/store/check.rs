@@ -26,7 +26,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 pub use finding::{Finding, Problem, Severity};
 pub use mend::{Mended, Rest};
-pub(super) use whole::is_whole;
+pub use whole::is_whole;
 
 use super::error::StoreError;
 use super::index::Census;

@@ -1,6 +1,6 @@
 //! The packs of a store as files, for copies of it.
 //!
-//! **For:** a backup, which copies packs and never looks at items.
+//! **For:** a backup and the way back, which copy packs and never look at items.
 //!
 //! **May touch:** the paths it is given, reading only.
 //!
@@ -8,10 +8,9 @@
 //!
 //! **Format:** `docs/formats/pack-v1.md`.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::check::is_whole;
+pub use super::check::is_whole;
 use super::error::StoreError;
 use super::layout::{Layout, hex16};
 use crate::hash::PackHash;
@@ -65,10 +64,5 @@ impl PackFiles {
         let files =
             |name| OpenPackFiles { name: hex16(&name), log: self.0.open_log(&name), payload: self.0.open_pack(&name) };
         Ok(self.0.list_logs()?.into_iter().map(files).collect())
-    }
-
-    /// Reads a copy of a sealed pack, and returns true if it is what was sealed.
-    pub fn is_whole(copy: &File, pack: &PackHash) -> bool {
-        is_whole(copy, pack)
     }
 }

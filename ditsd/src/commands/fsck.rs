@@ -96,18 +96,24 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Err(error @ FsckError::Damage(_)) => {
             Err(Failure::failed(error).hint("`ditsd fsck --repair` mends what it can"))
         }
+        Err(error @ FsckError::Root(RootError::CollectionLocked(_))) => {
+            Err(Failure::refused(error).hint("wait for its end, and run the same command"))
+        }
         Err(error) => Err(Failure::failed(error)),
     }
 }
 
 fn fsck(arguments: &Arguments) -> Result<(), FsckError> {
     let root = Root::open(&arguments.root)?;
+    // Neither a collection nor a backup may find packs set aside under its hands.
+    let lock = arguments.repair.then(|| root.lock_for_collection()).transpose()?;
     let mut looked = look(&root)?;
     let mut repaired = None;
     if arguments.repair && looked.damage() > 0 {
         repaired = Some(repair(&root, &looked)?);
         looked = look(&root)?;
     }
+    drop(lock);
     match arguments.json {
         true => print(&facts::json(&looked, repaired.as_ref())),
         false => print(&facts::text(&looked, repaired.as_ref())),

@@ -1,6 +1,5 @@
 //! `ditsd gc`.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use clap::Args;
 use dits_core::operations::collect::{CollectError, CollectProgress, CollectionError};
 use serde_json::json;
 
-use super::{Failure, print};
+use super::{Failure, ProgressLine, print};
 use crate::collecting::{self, Done, GRACE_MIN, GcError, KeptWhole, Options, Progress, RepoDone};
 use crate::db::DbError;
 use crate::root::{Root, RootError};
@@ -46,16 +45,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let root = Root::open(&arguments.root).map_err(Failure::failed)?;
     let options = Options { grace: arguments.grace, is_dry_run: arguments.dry_run };
-    let is_terminal = std::io::stderr().is_terminal();
-    let tell = |at: Progress<'_>| {
-        if is_terminal {
-            eprint!("\r\x1b[K{}", progress_text(at));
-        }
-    };
-    let done = collecting::run(&root, options, &tell);
-    if is_terminal {
-        eprint!("\r\x1b[K");
-    }
+    let line = ProgressLine::new();
+    let done = collecting::run(&root, options, &|at| line.say(&progress_text(at)));
+    drop(line);
     let done = done.map_err(failure)?;
     for repo in &done.repos {
         if let Some(error) = &repo.git_failure {

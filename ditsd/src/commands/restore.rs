@@ -1,15 +1,14 @@
 //! `ditsd restore`.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
-use super::backup::{clear, failure, tell};
+use super::backup::failure;
 use super::fsck::{self, Looked};
-use super::{Failure, print};
-use crate::backup::{self, Progress, Restored};
+use super::{Failure, ProgressLine, print};
+use crate::backup::{self, Restored};
 use crate::clock;
 
 /// Make a server root of a backup, and read all of it once
@@ -23,6 +22,9 @@ pub struct Arguments {
     /// The new server root: an empty folder, or one that is not there yet
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
+    /// The snapshot, as `ls DIR/snapshots` names it; the newest unless given
+    #[arg(long, value_name = "NUMBER")]
+    snapshot: Option<u64>,
     /// Print one JSON object instead
     #[arg(long)]
     json: bool,
@@ -30,43 +32,44 @@ pub struct Arguments {
 
 /// What was restored is not whole.
 #[derive(Debug, thiserror::Error)]
-#[error("the backup is restored, and not whole: {missing} packs are missing, {damage} findings of damage")]
+#[error(
+    "the backup is restored, and not whole: {bad} of its files are missing or damaged, {damage} findings of damage"
+)]
 struct NotWhole {
-    missing: usize,
+    bad: usize,
     damage: u64,
 }
 
 /// Restores.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let is_terminal = std::io::stderr().is_terminal();
-    let restored = backup::restore(&arguments.dir, &arguments.root, &|at| tell(is_terminal, at));
-    if restored.is_ok() {
-        tell(is_terminal, Progress::Checking);
-    }
-    let looked = restored.map_err(failure).and_then(|restored| {
-        let looked = fsck::look(&restored.root).map_err(Failure::failed)?;
-        restored.root.end_restore().map_err(Failure::failed)?;
-        Ok((restored, looked))
-    });
-    clear(is_terminal);
-    let (restored, looked) = looked?;
+    let line = ProgressLine::new();
+    let restored = backup::restore(&arguments.dir, &arguments.root, arguments.snapshot, &|at| line.tell(at));
+    let restored = restored.map_err(failure)?;
+    line.say("reading all of it once more");
+    let looked = fsck::look(&restored.root).map_err(Failure::failed)?;
+    restored.root.end_restore().map_err(Failure::failed)?;
+    drop(line);
     print(&if arguments.json { as_json(&restored, &looked) } else { as_text(&restored, &looked) });
-    for path in &restored.missing {
-        eprintln!("warning: {} is missing", path.display());
+    for path in &restored.bad {
+        eprintln!("warning: {} is missing or damaged", path.display());
     }
-    match (restored.missing.len(), looked.damage()) {
+    for name in &restored.text_elsewhere {
+        eprintln!("warning: the text of {name} is on another host: run `git dits push --all` in clones of it");
+    }
+    match (restored.bad.len(), looked.damage()) {
         (0, 0) => Ok(()),
-        (missing, damage) => Err(Failure::failed(NotWhole { missing, damage }).hint(
+        (bad, damage) => Err(Failure::failed(NotWhole { bad, damage }).hint(
             "`ditsd fsck --repair` mends what it can; then `git dits push REMOTE --all` from clones that have the rest",
         )),
     }
 }
 
 fn as_json(restored: &Restored, looked: &Looked) -> String {
-    let missing: Vec<String> = restored.missing.iter().map(|path| path.display().to_string()).collect();
+    let bad: Vec<String> = restored.bad.iter().map(|path| path.display().to_string()).collect();
     let facts = json!({
         "made_at": restored.made_at, "repositories": restored.repositories, "packs": restored.packs,
-        "bytes": restored.bytes, "missing": missing, "whole": looked.damage() == 0, "damage": looked.damage(),
+        "bytes": restored.bytes, "bad": bad, "text_elsewhere": restored.text_elsewhere,
+        "whole": looked.damage() == 0, "damage": looked.damage(),
     });
     format!("{facts:#}\n")
 }

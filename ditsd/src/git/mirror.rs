@@ -4,9 +4,10 @@
 //!
 //! **Must hold:** the refs of one snapshot never move; a newer one has its own.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dits_core::git_index::ObjectFormat;
 use dits_core::repo::git_program::{GitError as ProgramError, GitProgram};
@@ -30,11 +31,6 @@ impl Git {
             // git says why.
             None => self.program_for(name).run(["rev-parse", "--git-dir"]).map(|()| ObjectFormat::Sha1),
         }
-    }
-
-    /// What names the objects of a mirror; `None` where that cannot be told.
-    pub fn mirror_format(&self, mirror: &Path) -> Option<ObjectFormat> {
-        format_of(mirror)
     }
 
     /// The ref that a repository's HEAD names, if it names one.
@@ -86,19 +82,19 @@ impl Git {
         }
     }
 
-    /// Removes the refs of all other snapshots from a mirror.
+    /// Removes the refs of all snapshots but these from a mirror.
     ///
     /// # Errors
     ///
     /// [`ProgramError`] if git refuses.
-    pub fn forget_snapshots_but(&self, mirror: &Path, number: u64) -> Result<(), ProgramError> {
+    pub fn forget_snapshots_but(&self, mirror: &Path, kept: &[u64]) -> Result<(), ProgramError> {
         let git = self.program_in(mirror);
         let refs = git.capture(["for-each-ref", "--format=%(refname)", SNAPSHOTS])?;
-        let kept = format!("{SNAPSHOTS}{number}/");
+        let kept: Vec<String> = kept.iter().map(|number| format!("{SNAPSHOTS}{number}/")).collect();
+        let is_kept = |name: &&[u8]| kept.iter().any(|kept| name.starts_with(kept.as_bytes()));
         let mut pipe = git.pipe(["update-ref", "--stdin"])?;
         let mut stdin = pipe.take_stdin().expect("it was asked for as a pipe");
-        let lines = refs.split_inclusive(|byte| *byte == b'\n').filter(|name| !name.starts_with(kept.as_bytes()));
-        for name in lines {
+        for name in refs.split_inclusive(|byte| *byte == b'\n').filter(|name| !is_kept(name)) {
             if let Err(error) = stdin.write_all(b"delete ").and_then(|()| stdin.write_all(name)) {
                 return Err(pipe.broken(error));
             }
@@ -108,16 +104,18 @@ impl Git {
     }
 
     fn fetch(&self, into: &Path, from: &Path, refs: &str) -> Result<(), ProgramError> {
-        let from: PathBuf = from.to_owned();
-        let args = ["fetch", "--quiet", "--prune", "--no-tags", "--update-shallow"].map(std::ffi::OsString::from);
-        self.program_in(into).run(args.into_iter().chain([from.into_os_string(), refs.into()]))
+        // Whoever runs this may read the files: git's question whose they are would end every restore on another machine.
+        let program = self.program.display().to_string().replace('\'', r"'\''");
+        let upload = format!("--upload-pack='{program}' -c 'safe.directory=*' upload-pack");
+        let args = ["fetch", "--quiet", "--prune", "--no-tags", "--update-shallow", &upload].map(OsString::from);
+        self.program_in(into).run(args.into_iter().chain([from.into(), refs.into()]))
     }
 
     /// Git on a copy. What is in it was let in once: it is taken as it is, whatever this version would refuse.
     fn program_in(&self, dir: &Path) -> GitProgram {
         let vars = environment(&self.root).into_iter().map(|(name, value)| (name.into(), value));
         let git = GitProgram::at(&self.program).with_only_env(vars).for_other(dir);
-        ["transfer.fsckObjects=false", "gc.autoDetach=false", "maintenance.autoDetach=false"]
+        ["safe.directory=*", "transfer.fsckObjects=false", "gc.autoDetach=false", "maintenance.autoDetach=false"]
             .into_iter()
             .fold(git, GitProgram::with_config)
     }

@@ -1,11 +1,10 @@
-//! Small files that are written whole or not at all.
+//! Files that are written whole or not at all.
 //!
-//! **For:** what a server makes at its first start.
+//! **For:** what a server makes at its first start, and copies in a backup.
 //!
 //! **May touch:** the paths given.
 //!
-//! **Must hold:** a file of these is complete and on stable storage once it has its name,
-//! and only the owner can read it.
+//! **Must hold:** a file of these is complete once it has its name, its bytes are on stable storage, and only the owner can read it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -88,6 +87,23 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+/// Removes a file, or a directory with all that is in it.
+pub fn remove(path: &Path) -> Result<(), RootError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(failed("remove", path))
+}
+
+/// Has everything on the file system of `dir` on stable storage.
+pub fn sync_all_of(dir: &Path) -> Result<(), RootError> {
+    let file = File::open(dir).map_err(failed("open", dir))?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(&file).map_err(|error| failed("sync", dir)(error.into()))?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::fs::sync();
+    drop(file);
+    Ok(())
 }
 
 /// The start of the name of a copy that is not complete.

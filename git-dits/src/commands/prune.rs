@@ -309,7 +309,7 @@ fn free(
 fn names(repository: &Repository, plan: &Plan) -> Result<HashMap<FileHash, Name>, Failure> {
     let git = repository.git()?;
     let tips = git.capture(["rev-list", "--no-walk=unsorted", "--all", "--reflog"])?;
-    let tips: Vec<GitId> = tips.lines().filter_map(GitId::parse).collect();
+    let tips: Vec<GitId> = ByteSlice::lines(tips.as_slice()).filter_map(GitId::parse).collect();
     let wanted: HashSet<Pointer> = plan.freed.iter().chain(plan.left.iter().map(|(file, _)| file)).copied().collect();
     Ok(name_each(&git, repository.attribute_case(), &tips, &[], &wanted)?)
 }
