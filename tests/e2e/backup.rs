@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dits_core::limits::PACK_PAYLOAD_TARGET;
 use dits_core::steps::Step;
@@ -50,6 +50,22 @@ fn add_take(repo: &Repo<'_>, path: &str, content: &[u8]) {
     repo.write(path, content);
     repo.commit("another take");
     repo.git(&["push", "-q", "origin", "HEAD"]).ok();
+}
+
+/// Fills a pack of the server and flips a bit in it; returns its path, what it was, and what it is.
+fn with_a_damaged_pack(world: &World, server: &Server) -> (PathBuf, Vec<u8>, Vec<u8>) {
+    let film = with_a_take(world, server, "film", 1);
+    add_take(&film, "long.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
+    let pack = first_in(&server.root().join("store/packs")).expect("one is sealed");
+    let good = fs::read(&pack).expect("read");
+    let mut bad = good.clone();
+    bad[1000] ^= 1;
+    fs::write(&pack, &bad).expect("written");
+    (pack, good, bad)
+}
+
+fn first_in(dir: &Path) -> Option<PathBuf> {
+    fs::read_dir(dir).expect("there").flatten().map(|entry| entry.path()).next()
 }
 
 /// Refs of a bare repository, with what they name.
@@ -133,8 +149,7 @@ fn a_backup_copies_what_is_new_and_keeps_what_its_snapshots_need() {
     assert!(small["new_bytes"].as_u64() < Some(16 * MIB as u64), "{small}");
     assert_eq!(small["snapshots"], serde_json::json!([2, 3]), "{small}");
     // A pack that is gone from the server stays as long as a snapshot needs it.
-    let sealed = |dir: &str| fs::read_dir(world.path(dir)).expect("there").flatten().map(|entry| entry.path()).next();
-    let path = sealed("backup/packs").expect("one is sealed");
+    let path = first_in(&world.path("backup/packs")).expect("one is sealed");
     let lost = server.root().join("store/packs").join(path.file_name().expect("a name"));
     fs::rename(&lost, world.path("gone")).expect("moved");
     assert_eq!(kept("2")["removed_packs"].as_u64(), Some(0));
@@ -144,8 +159,8 @@ fn a_backup_copies_what_is_new_and_keeps_what_its_snapshots_need() {
     let gone = restore_call(&world, "backup", "oldest").args(["--snapshot", "2"]).run();
     assert!(gone.fails().contains("no such complete snapshot"), "{}", gone.story());
     let less = kept("1");
-    assert_eq!((less["removed_packs"].as_u64(), sealed("backup/packs")), (Some(1), None), "{less}");
-    let mirror = fs::read_dir(world.path("backup/git")).expect("there").flatten().next().expect("one").path();
+    assert_eq!((less["removed_packs"].as_u64(), first_in(&world.path("backup/packs"))), (Some(1), None), "{less}");
+    let mirror = first_in(&world.path("backup/git")).expect("one");
     let names = refs(&world, &mirror);
     assert!(!names.is_empty() && names.lines().all(|line| line.contains("refs/snapshots/5/")), "{names}");
 }
@@ -230,13 +245,7 @@ fn a_restore_killed_at_any_step_goes_on_and_is_not_served_before_its_end() {
 fn a_pack_that_is_damaged_is_told_of_and_copied_again_once_it_is_mended() {
     let world = World::new();
     let server = world.serve();
-    let film = with_a_take(&world, &server, "film", 1);
-    add_take(&film, "long.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
-    let pack = fs::read_dir(server.root().join("store/packs")).expect("there").flatten().next().expect("a pack").path();
-    let good = fs::read(&pack).expect("read");
-    let mut bad = good.clone();
-    bad[1000] ^= 1;
-    fs::write(&pack, &bad).expect("written");
+    let (pack, good, bad) = with_a_damaged_pack(&world, &server);
     for _ in 0..2 {
         let done = backup_call(&world, server.root(), "backup").run();
         assert_eq!(done.status.code(), Some(1), "{}", done.story());
@@ -265,13 +274,7 @@ fn a_pack_that_is_damaged_is_told_of_and_copied_again_once_it_is_mended() {
 fn a_damaged_pack_that_a_killed_backup_copied_is_looked_at_again() {
     let world = World::new();
     let server = world.serve();
-    let film = with_a_take(&world, &server, "film", 1);
-    add_take(&film, "long.bin", &noise(2, PACK_PAYLOAD_TARGET as usize + MIB));
-    let pack = fs::read_dir(server.root().join("store/packs")).expect("there").flatten().next().expect("a pack").path();
-    let good = fs::read(&pack).expect("read");
-    let mut bad = good.clone();
-    bad[1000] ^= 1;
-    fs::write(&pack, &bad).expect("written");
+    let (pack, good, bad) = with_a_damaged_pack(&world, &server);
     backup_call(&world, server.root(), "backup").stop_at("backup-packs-copied").run().breaks();
     backup_call(&world, server.root(), "backup").run().fails();
     fs::write(&pack, &good).expect("written");
@@ -298,7 +301,7 @@ fn a_backup_whose_files_are_damaged_or_missing_says_so() {
     assert!(done.fails().contains("meta.sqlite is damaged"), "{}", done.story());
     assert!(!world.path("new").exists());
     flip(&snapshot.join("meta.sqlite"));
-    let pack = fs::read_dir(world.path("backup/packs")).expect("there").flatten().next().expect("a pack").path();
+    let pack = first_in(&world.path("backup/packs")).expect("a pack");
     fs::rename(&pack, world.path("aside")).expect("moved");
     let done = restore_call(&world, "backup", "lacking").run();
     assert!(done.fails().contains("is missing or damaged"), "{}", done.story());
@@ -389,7 +392,7 @@ fn locks_that_git_left_in_a_backup_stop_nothing() {
     let server = world.serve();
     let film = with_a_take(&world, &server, "film", 1);
     backup(&world, &server);
-    let mirror = fs::read_dir(world.path("backup/git")).expect("there").flatten().next().expect("one").path();
+    let mirror = first_in(&world.path("backup/git")).expect("one");
     fs::create_dir_all(mirror.join("refs/snapshots/2/heads")).expect("made");
     for lock in ["packed-refs.lock", "config.lock", "refs/snapshots/2/heads/main.lock"] {
         fs::write(mirror.join(lock), "").expect("written");

@@ -21,6 +21,18 @@ fn forget_unreachable(repo: &Repo<'_>) {
     repo.git(&["gc", "-q", "--prune=now"]).ok();
 }
 
+/// A repository with a take of 1 MiB, and one of 3 MiB that nothing names.
+fn with_dead_media(world: &World) -> Repo<'_> {
+    let repo = world.repo("film");
+    repo.write("a.bin", noise(1, MIB));
+    repo.commit("kept");
+    repo.write("b.bin", noise(2, 3 * MIB));
+    repo.git(&["add", "b.bin"]).ok();
+    repo.git(&["rm", "-q", "--cached", "b.bin"]).ok();
+    repo.git(&["gc", "-q", "--prune=now"]).ok();
+    repo
+}
+
 fn facts(done: &Done) -> serde_json::Value {
     serde_json::from_str(&done.ok()).unwrap_or_else(|error| panic!("{error}: {}", done.story()))
 }
@@ -82,13 +94,7 @@ fn media_that_git_has_no_pointer_of_goes_after_a_day_and_all_other_stays() {
 #[test]
 fn people_read_how_much_was_freed_and_what_a_dry_run_would_free() {
     let world = World::new();
-    let repo = world.repo("film");
-    repo.write("a.bin", noise(1, MIB));
-    repo.commit("kept");
-    repo.write("b.bin", noise(2, 3 * MIB));
-    repo.git(&["add", "b.bin"]).ok();
-    repo.git(&["rm", "-q", "--cached", "b.bin"]).ok();
-    repo.git(&["gc", "-q", "--prune=now"]).ok();
+    let repo = with_dead_media(&world);
     age(&repo.store(), 2 * HOUR);
     let dry = repo.git(&["dits", "gc", "--dry-run", "--grace", "1h"]).ok();
     assert!(dry.starts_with("3.0 MiB would be freed; 1.0 MiB are needed"), "{dry}");
@@ -257,13 +263,7 @@ fn a_share_is_collected_by_its_own_refs_and_a_server_is_not() {
 #[test]
 fn a_store_that_has_grown_is_swept_behind_a_commit() {
     let world = World::new();
-    let repo = world.repo("film");
-    repo.write("a.bin", noise(1, MIB));
-    repo.commit("kept");
-    repo.write("b.bin", noise(2, 3 * MIB));
-    repo.git(&["add", "b.bin"]).ok();
-    repo.git(&["rm", "-q", "--cached", "b.bin"]).ok();
-    repo.git(&["gc", "-q", "--prune=now"]).ok();
+    let repo = with_dead_media(&world);
     age(&repo.store(), 25 * HOUR);
     let collected = repo.store().join("collected");
     let commit = || {
