@@ -57,6 +57,8 @@ steps! {
     BackupRefsFetched = "backup-refs-fetched",
     /// The database, the configuration and the certificate are in the new snapshot.
     BackupDatabaseCopied = "backup-database-copied",
+    /// Packs that grow were listed; none of them is in the new snapshot yet.
+    BackupOpenPacksListed = "backup-open-packs-listed",
     /// Packs that grow are in the new snapshot; sealed ones have not been listed yet.
     BackupOpenPacksCopied = "backup-open-packs-copied",
     /// All packs are in the backup; its list does not name them.

@@ -6,7 +6,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use dits_core::limits::PACK_PAYLOAD_TARGET;
+use dits_core::pack_format::LogHeader;
 use dits_core::steps::Step;
+use dits_core::store::copies::PackFiles;
+use dits_core::store::{NewItem, Sharing, Store, StoreOptions};
 use dits_tests::media::{MIB, noise};
 use dits_tests::needs::needs_root;
 use dits_tests::small_disk::SmallDisk;
@@ -192,6 +195,49 @@ fn what_comes_in_while_a_backup_runs_leaves_it_whole() {
     }
 }
 
+/// Takes the items out of the open packs of a store, removes those, and stores the items again.
+fn store_in_other_packs(dir: &Path) {
+    let packs = PackFiles::of(dir).open().expect("listed");
+    let mut items = Vec::new();
+    for pack in &packs {
+        let (log, payload) = (fs::read(&pack.log).expect("read"), fs::read(&pack.payload).expect("read"));
+        let (header, records) = log.split_first_chunk().expect("it has a header");
+        let header = LogHeader::decode(header).expect("it is one");
+        for (record, number) in records.as_chunks().0.iter().zip(0..) {
+            let entry = header.read_record(record, number).expect("it is one");
+            let at = entry.place as usize;
+            items.push((header.domain, entry, payload[at..at + entry.stored_len as usize].to_vec()));
+        }
+        fs::remove_file(&pack.payload).expect("removed");
+        fs::remove_file(&pack.log).expect("removed");
+    }
+    let options = StoreOptions { dir: dir.into(), index: dir.join("index.sqlite"), sharing: Sharing::Machine };
+    let store = Store::open(options).expect("opened");
+    for (domain, entry, stored) in &items {
+        let mut writer = store.writer(*domain);
+        let item = NewItem { id: entry.id, codec: entry.codec, plain_len: entry.plain_len, stored };
+        writer.put(item).expect("stored");
+        writer.sync().expect("synced");
+    }
+    assert!(!items.is_empty());
+}
+
+/// As after a failed sync, when a server stores what a pack held in another one.
+#[test]
+fn what_moves_to_another_pack_after_packs_were_listed_is_in_the_backup() {
+    let world = World::new();
+    let server = world.serve();
+    with_a_take(&world, &server, "film", 1);
+    let running = backup_call(&world, server.root(), "backup").pause_at("backup-open-packs-listed").start();
+    let pid = processes::stopped_in(running.group());
+    let root = server.root().to_owned();
+    server.kill();
+    store_in_other_packs(&root.join("store"));
+    let _ = rustix::process::kill_process(pid, Signal::CONT);
+    running.finish().ok();
+    restore(&world, "new");
+}
+
 #[test]
 fn a_backup_killed_at_any_step_leaves_the_one_before_and_the_next_goes_on() {
     for step in Step::ALL.iter().filter(|step| step.name().starts_with("backup-")) {
@@ -274,7 +320,7 @@ fn a_pack_that_is_damaged_is_told_of_and_copied_again_once_it_is_mended() {
 fn a_damaged_pack_that_a_killed_backup_copied_is_looked_at_again() {
     let world = World::new();
     let server = world.serve();
-    let (pack, good, bad) = with_a_damaged_pack(&world, &server);
+    let (pack, good, _) = with_a_damaged_pack(&world, &server);
     backup_call(&world, server.root(), "backup").stop_at("backup-packs-copied").run().breaks();
     backup_call(&world, server.root(), "backup").run().fails();
     fs::write(&pack, &good).expect("written");

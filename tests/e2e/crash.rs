@@ -59,6 +59,7 @@ fn scenes(step: Step) -> &'static [Scene] {
         Step::HeldReleased => &[ServerGc],
         Step::BackupRefsFetched
         | Step::BackupDatabaseCopied
+        | Step::BackupOpenPacksListed
         | Step::BackupOpenPacksCopied
         | Step::BackupPacksCopied
         | Step::BackupListed

@@ -201,6 +201,7 @@ impl Taking<'_> {
         loop {
             // Open ones first: what is sealed meanwhile is among the sealed ones.
             let open = store.open()?;
+            steps::reached(Step::BackupOpenPacksListed);
             for pack in &open {
                 self.open_pack(pack)?;
             }
