@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -32,15 +32,18 @@ impl Interruption {
     ///
     /// What the system said.
     pub fn watch_for() -> io::Result<Interruption> {
-        let (asked, is_second) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        signal_hook::flag::register_conditional_default(SIGINT, is_second.clone())?;
-        let (mut first, note) = io::pipe()?;
+        let asked = Arc::new(AtomicBool::new(false));
+        let (mut pressed, note) = io::pipe()?;
         signal_hook::low_level::pipe::register(SIGINT, note)?;
         // It holds its end of the pipe for good, and writing to the other end is no error.
         thread::Builder::new().spawn(move || {
-            while first.read_exact(&mut [0]).is_ok() {
-                thread::sleep(PASSED_ON_WITHIN);
-                is_second.store(true, Ordering::Relaxed);
+            let mut first = None;
+            while pressed.read_exact(&mut [0]).is_ok() {
+                let now = Instant::now();
+                if is_second(*first.get_or_insert(now), now) {
+                    // Fails for what is no signal only.
+                    let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
+                }
             }
         })?;
         for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -60,5 +63,24 @@ impl Interruption {
             false => ControlFlow::Continue(()),
             true => ControlFlow::Break(()),
         }
+    }
+}
+
+/// Whether a `SIGINT` that comes now is somebody's second Ctrl-C, and not the `first` one once more.
+fn is_second(first: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(first) >= PASSED_ON_WITHIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ctrl_c_that_is_passed_on_is_no_second_one_and_a_later_one_is() {
+        let first = Instant::now();
+        for (millis, is_so) in [(0, false), (1, false), (999, false), (1_000, true), (3_600_000, true)] {
+            assert_eq!(is_second(first, first + Duration::from_millis(millis)), is_so, "after {millis} ms");
+        }
+        assert!(!is_second(first + Duration::from_millis(1), first), "a clock that stands still");
     }
 }
