@@ -276,6 +276,105 @@ fn files_that_git_could_not_write_are_named_and_can_be_had() {
     is_settled(&repo);
 }
 
+#[test]
+fn a_path_that_a_side_has_deleted_stays_deleted_where_git_could_not_write_others() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["merge", "-q", "side"]).breaks();
+    let call = world.call("git-dits").args(["resolve", "--ours", "."]).dir(repo.dir());
+    let failed = call.env("PATH", world.path_with_git_that("checkout-index", "exit 1")).run();
+    let said = failed.fails();
+    assert!(said.contains("caused by: new.mov\n") && !said.contains("gone.mov"), "{said}");
+    assert_eq!(hidden(&repo).len(), 1, "what stood at new.mov: {:?}", hidden(&repo));
+    repo.git(&["restore", "a b/cut.mov", "new.mov"]).ok();
+    let pulled = repo.git(&["dits", "pull"]);
+    assert!(!pulled.err().contains("gone.mov"), "{}", pulled.story());
+    assert!(!repo.dir().join("gone.mov").exists(), "it came back");
+    ["a b/cut.mov", "new.mov"].iter().for_each(|path| repo.holds(path, &ours()));
+    assert!(hidden(&repo).is_empty(), "{:?}", hidden(&repo));
+    is_settled(&repo);
+}
+
+/// `a.mov` in conflict, of which ours is the content and theirs is empty.
+fn with_an_empty_side(world: &World) -> Repo<'_> {
+    let repo = world.repo("film");
+    let commit = |content: Vec<u8>| {
+        repo.write("a.mov", content);
+        repo.commit("a cut");
+    };
+    commit(base());
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    commit(Vec::new());
+    repo.git(&["checkout", "-q", "main"]).ok();
+    commit(ours());
+    repo.git(&["merge", "-q", "side"]).breaks();
+    repo
+}
+
+#[test]
+fn a_file_without_a_pointer_that_git_could_not_write_is_named() {
+    let world = World::new();
+    let repo = with_an_empty_side(&world);
+    let call = world.call("git-dits").args(["resolve", "--theirs", "a.mov"]).dir(repo.dir());
+    let failed = call.env("PATH", world.path_with_git_that("checkout-index", "exit 1")).run();
+    assert!(failed.fails().contains("caused by: a.mov\n"), "{}", failed.story());
+    assert!(failed.err().contains("hint: get them with `git restore`"), "{}", failed.story());
+    assert_eq!(failed.out(), "", "nothing is resolved");
+    assert_eq!(hidden(&repo).len(), 1, "what stood there: {:?}", hidden(&repo));
+    repo.git(&["restore", "a.mov"]).ok();
+    repo.git(&["dits", "pull"]).ok();
+    repo.holds("a.mov", b"");
+    assert!(hidden(&repo).is_empty(), "{:?}", hidden(&repo));
+    is_settled(&repo);
+}
+
+#[test]
+fn a_file_without_a_pointer_is_told_from_what_is_saved_meanwhile() {
+    let world = World::new();
+    let repo = with_an_empty_side(&world);
+    let save = format!("printf saved > '{}'", repo.dir().join("a.mov").display());
+    let call = world.call("git-dits").args(["resolve", "--theirs", "a.mov"]).dir(repo.dir());
+    let done = call.env("PATH", world.path_with_git_that("update-index", &save)).run();
+    done.ok();
+    assert!(done.err().contains("warning: a.mov was saved meanwhile and was left as it is"), "{}", done.story());
+    repo.holds("a.mov", b"saved");
+}
+
+#[test]
+fn a_link_as_a_side_is_a_file_that_is_there() {
+    let world = World::new();
+    let repo = world.repo("film");
+    let link = |to: &str| {
+        let _ = std::fs::remove_file(repo.dir().join("a.mov"));
+        std::os::unix::fs::symlink(to, repo.dir().join("a.mov")).expect("linked");
+        repo.commit("a link");
+    };
+    link("one.mov");
+    repo.git(&["checkout", "-q", "-b", "side"]).ok();
+    repo.git(&["rm", "-q", "a.mov"]).ok();
+    repo.commit("no link");
+    repo.git(&["checkout", "-q", "main"]).ok();
+    link("two.mov");
+    repo.git(&["merge", "-q", "side"]).breaks();
+    assert_eq!(resolve(&repo, &["--ours", "a.mov"]).0, "resolved a.mov with ours");
+    assert_eq!(std::fs::read_link(repo.dir().join("a.mov")).expect("a link").to_str(), Some("two.mov"));
+    assert!(hidden(&repo).is_empty(), "{:?}", hidden(&repo));
+    is_settled(&repo);
+}
+
+#[test]
+fn nothing_that_git_is_asked_stands_in_the_way_once_the_sides_are_staged() {
+    let world = World::new();
+    let repo = film(&world);
+    repo.git(&["merge", "-q", "side"]).breaks();
+    let fails = "test -n \"$(git ls-files --unmerged)\" || exit 1";
+    let call = world.call("git-dits").args(["resolve", "--theirs", "."]).dir(repo.dir());
+    let done = call.env("PATH", world.path_with_git_that("cat-file", fails)).run();
+    ["a b/cut.mov", "gone.mov", "new.mov"].iter().for_each(|path| repo.holds(path, &theirs()));
+    assert!(hidden(&repo).is_empty(), "{:?}: {}", hidden(&repo), done.story());
+    is_settled(&repo);
+}
+
 /// Temporary names of ours in the work tree.
 fn hidden(repo: &Repo<'_>) -> Vec<String> {
     let names = std::fs::read_dir(repo.dir()).expect("there").flatten().map(|entry| entry.file_name());

@@ -12,15 +12,16 @@
 //! - with `--both`, no file that is there is overwritten;
 //! - nothing is removed through a link.
 
+mod checkout;
 mod saved;
 
 use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
 use dits_core::repo::config::Committed;
-use dits_core::repo::git_program::{GitError, GitProgram};
+use dits_core::repo::git_program::GitProgram;
 use dits_core::repo::hydration_journal::{Journal, JournalError};
-use dits_core::repo::work_tree_file::{self, Aside, AsideError, Seen, State};
+use dits_core::repo::work_tree_file::{self, Aside, AsideError, Seen};
 use dits_core::repo::{Repository, stores};
 use dits_core::repo_path::RepoPath;
 use dits_core::steps::{Step, reached};
@@ -32,14 +33,11 @@ use crate::conflicts::{self, Blob, Conflict, Sides};
 use crate::git;
 use crate::here::Here;
 use crate::hydrating::{self, Which};
-use crate::media_files::{self, IndexEntry};
+use crate::media_files;
 use crate::out::Out;
-use crate::pointers::{self, MediaFile};
+use crate::pointers::MediaFile;
 use crate::programs::shell_word;
 use crate::report::{self, EXIT_STATUSES, Failure};
-
-/// The mode of an executable file, as git writes it.
-const EXECUTABLE: &[u8] = b"100755";
 
 /// Resolve conflicts on media: take one side, or keep both files
 #[derive(clap::Args)]
@@ -198,6 +196,8 @@ fn put_in_place(
 ) -> Result<Vec<MediaFile>, Failure> {
     let top = repository.work_tree().ok_or_else(|| Failure::new("a bare repository has no work tree"))?;
     let git = here.git.clone().in_dir(top);
+    // Before anything is touched: behind the staging, nothing that git is asked may stand in the way.
+    let sides = checkout::sides(&git, put)?;
     let cannot_note = |error: &JournalError| Failure::new("cannot note what is about to be done").because(error);
     let journal = Journal::create(repository.git_dir()).map_err(|error| cannot_note(&error))?;
     let mut aside = Vec::new();
@@ -211,11 +211,14 @@ fn put_in_place(
         return Err(failure);
     }
     reached(Step::ResolveStaged);
-    let written = check_out(here, top, put)?;
+    let checked_out = checkout::check_out(&git, top, sides);
     reached(Step::ResolveCheckedOut);
-    if remove(&aside) {
-        journal.remove().map_err(|error| cannot_note(&error))?;
-    }
+    // What git could not write is all that is left to do: its paths alone get back what stood there.
+    let (open, settled): (Vec<_>, Vec<_>) = aside.iter().partition(|it| checked_out.is_missing(it.path().as_bstr()));
+    let is_done = remove(&settled) && open.is_empty();
+    let noted = if is_done { journal.remove() } else { Ok(()) };
+    let written = checked_out.written()?;
+    noted.map_err(|error| cannot_note(&error))?;
     Ok(written)
 }
 
@@ -243,7 +246,7 @@ fn put_back(aside: &[Aside]) -> bool {
 }
 
 /// Removes what was set aside, except what was saved into since; returns false if something could not be removed.
-fn remove(aside: &[Aside]) -> bool {
+fn remove(aside: &[&Aside]) -> bool {
     let mut is_done = true;
     for it in aside {
         match it.remove() {
@@ -274,54 +277,6 @@ fn stage(git: &GitProgram, repository: &Repository, put: &[(&BStr, Put<'_>)]) ->
     }
     git::filter(git, &["update-index", "-z", "--index-info"], &index)?;
     Ok(())
-}
-
-/// Has git write files from its index where nothing stands, pointers as they are. Returns those.
-fn check_out(here: &Here, top: &Path, put: &[(&BStr, Put<'_>)]) -> Result<Vec<MediaFile>, Failure> {
-    // Without our filter, as git is called from here: content takes the place of exactly the pointer later.
-    let git = here.git.clone().in_dir(top);
-    let files: Vec<(&BStr, &Blob)> = put
-        .iter()
-        .filter_map(|(path, put)| match put {
-            Put::File(blob) => Some((*path, *blob)),
-            Put::Nothing => None,
-        })
-        .collect();
-    let paths: Vec<u8> = files.iter().flat_map(|(path, _)| [path.as_bytes(), b"\0"].concat()).collect();
-    // Its exit status does not say which; what stands there now does.
-    let checked_out = git::filter(&git, &["checkout-index", "--quiet", "--index", "-z", "--stdin"], &paths);
-    let blobs: Vec<BString> = files.iter().map(|(_, blob)| blob.name.clone()).collect();
-    let (mut written, mut missing) = (Vec::new(), Vec::new());
-    for ((path, blob), pointer) in files.iter().zip(pointers::of_blobs(&git, &blobs)?) {
-        match (work_tree_file::state(top, path)?, pointer) {
-            (State::Pointer(there), Some(pointer)) if there == pointer => {
-                let entry = IndexEntry {
-                    path: path.to_vec().into(),
-                    blob: blob.name.clone(),
-                    is_executable: blob.mode == EXECUTABLE,
-                };
-                written.push(MediaFile { entry, pointer: Some(pointer) });
-            }
-            (State::Absent, Some(_)) => missing.push(path.to_string()),
-            (_, Some(_)) => report::warn(&format!("{path} was saved meanwhile and was left as it is")),
-            (_, None) => {}
-        }
-    }
-    match missing.is_empty() {
-        true => Ok(written),
-        false => Err(not_written(&missing, checked_out.err())),
-    }
-}
-
-/// That git has staged files which it could not write. What was set aside for them stays in the journal until they are there.
-fn not_written(missing: &[String], error: Option<GitError>) -> Failure {
-    let failure = Failure::new("the conflict is resolved in git's index, but files could not be written");
-    let failure = failure.caused_by_each(missing.iter().cloned());
-    let failure = match &error {
-        Some(error) => failure.because(error),
-        None => failure,
-    };
-    failure.hint("get them with `git restore`, then run `git dits pull`")
 }
 
 /// Gets the content of the pointers, as far as it is wanted here.

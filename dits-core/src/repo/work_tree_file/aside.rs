@@ -138,6 +138,11 @@ pub(super) fn set_aside_by(
 }
 
 impl Aside {
+    /// The path that it was taken from.
+    pub fn path(&self) -> &RepoPath {
+        &self.path
+    }
+
     /// Gives the file its path again.
     ///
     /// # Errors

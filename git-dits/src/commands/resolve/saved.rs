@@ -119,7 +119,7 @@ fn is_version(
 }
 
 /// The name that the file would have as a blob; nothing is stored.
-fn id_of(git: &GitProgram, file: &mut File) -> Result<BString, GitError> {
+pub fn id_of(git: &GitProgram, file: &mut File) -> Result<BString, GitError> {
     let mut pipe = git.pipe(["hash-object", "--no-filters", "--stdin"])?;
     let copied = pipe.take_stdin().map_or(Ok(0), |mut stdin| io::copy(file, &mut stdin));
     copied.map_err(|error| pipe.broken(error))?;
