@@ -96,6 +96,8 @@ fn settings(root: &Root, repo: &Path) -> Vec<String> {
         "receive.fsck.badTimezone=ignore",
         "receive.fsck.missingSpaceBeforeDate=ignore",
         "receive.fsck.zeroPaddedFilemode=ignore",
+        // Each push is a pack: git syncs those, and no collection takes away the folder that it is moved into.
+        "receive.unpackLimit=1",
         "receive.advertiseAtomic=true",
         "receive.advertisePushOptions=true",
         // Moving the default branch of a bare repository away is for its owner to decide.

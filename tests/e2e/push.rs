@@ -20,6 +20,24 @@ fn a_push_brings_media_and_history_to_the_server() {
     assert!(stored >= content.len() as u64, "the server stored {stored} bytes");
 }
 
+/// Loose ones are not synced, and a `git gc` beside the push may take away the folder that one is moved into.
+#[test]
+fn what_a_server_is_sent_stays_in_packs() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = world.repo("film");
+    repo.push_to(&server.url("film"));
+    for version in 0..3 {
+        repo.write("script.txt", format!("version {version}\n"));
+        repo.commit("a version");
+        repo.git(&["push", "-q", "origin", "HEAD"]).ok();
+    }
+    let folders = std::fs::read_dir(server.bare("film").join("objects")).expect("there").flatten();
+    let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["info", "pack"]);
+}
+
 #[test]
 fn a_repository_of_sha_256_makes_the_remote_one_by_its_first_push() {
     let world = World::new();
