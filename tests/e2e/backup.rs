@@ -315,6 +315,21 @@ fn a_pack_that_is_damaged_is_told_of_and_copied_again_once_it_is_mended() {
     restore(&world, "newest");
 }
 
+#[test]
+fn a_copy_that_the_disk_of_the_backup_cut_off_is_made_again() {
+    let world = World::new();
+    let server = world.serve();
+    let (pack, good, _) = with_a_damaged_pack(&world, &server);
+    fs::write(&pack, &good).expect("written");
+    backup(&world, &server);
+    let copy = first_in(&world.path("backup/packs")).expect("a pack");
+    fs::write(&copy, &good[..5000]).expect("written");
+    let again = backup(&world, &server);
+    assert_eq!(again["whole_here"], serde_json::json!([]), "{again}");
+    assert_eq!(fs::read(&copy).expect("read").len(), good.len());
+    restore(&world, "new");
+}
+
 /// A backup that was killed says in no list what was damaged.
 #[test]
 fn a_damaged_pack_that_a_killed_backup_copied_is_looked_at_again() {

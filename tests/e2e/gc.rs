@@ -292,6 +292,22 @@ fn a_store_that_has_grown_is_swept_behind_a_commit() {
     repo.git(&["dits", "gc", "--auto"]).ok();
 }
 
+#[test]
+fn an_object_that_git_removes_while_they_are_listed_stops_no_collection() {
+    let world = World::new();
+    let repo = with_dead_media(&world);
+    fs::write(repo.dir().join("loose"), "nothing names it\n").expect("ours");
+    let id = repo.git(&["hash-object", "-w", "loose"]).ok();
+    let (folder, name) = id.trim().split_at(2);
+    let object = repo.dir().join(".git/objects").join(folder).join(name);
+    // It is listed, and gone when it is asked for.
+    let path = world.path_with_git_that("--batch", &format!("sleep 1; rm -f '{}'", object.display()));
+    age(&repo.store(), 25 * HOUR);
+    // Below `git dits` the search path begins with git's own programs.
+    world.call("git-dits").args(["gc"]).dir(repo.dir()).env("PATH", path).run().ok();
+    assert!(!object.exists() && packs_len(&repo.store()) < 2 * MIB as u64);
+}
+
 /// Where a store is found again by a path with other letters in it.
 #[test]
 fn a_repository_with_odd_letters_in_its_path_is_looked_at() {

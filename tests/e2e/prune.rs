@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use dits_tests::media::{MIB, noise};
-use dits_tests::{Done, Repo, Server, World};
+use dits_tests::{Call, Done, Repo, World};
 use serde_json::Value;
 
 fn prune(repo: &Repo<'_>, args: &[&str]) -> Value {
@@ -153,6 +153,41 @@ fn what_may_be_needed_here_stays_although_the_server_keeps_it() {
     assert_eq!(oids(&facts, "freed").len(), 5, "{facts}");
 }
 
+/// Prunes with a helper that does something in the repository once the remote has answered.
+fn prune_call(world: &World, repo: &Repo<'_>, then: &str) -> Call {
+    let programs = world.path("programs");
+    fs::create_dir(&programs).expect("made");
+    for name in ["git-dits", "git-dits-filter"] {
+        fs::copy(dits_tests::programs::folder().join(name), programs.join(name)).expect("copied");
+    }
+    let helper = dits_tests::programs::folder().join("git-remote-dits");
+    let script = format!("#!/bin/sh\n'{}' \"$@\" && {{ {then}; }} >&2\n", helper.display());
+    fs::write(programs.join("git-remote-dits"), script).expect("written");
+    fs::set_permissions(programs.join("git-remote-dits"), fs::Permissions::from_mode(0o755)).expect("set");
+    world.call(&programs.join("git-dits").display().to_string()).dir(repo.dir()).args(["prune", "--json"])
+}
+
+#[test]
+fn what_another_repository_adds_while_the_remote_is_asked_stays() {
+    let world = World::new();
+    let server = world.serve();
+    let storage = world.path("storage");
+    world.git(&["config", "--global", "dits.storage", &storage.display().to_string()]).ok();
+    let repo = with_three_versions(&world, &server.url("film"));
+    let other = world.repo("other");
+    other.write("mine.bin", take(9));
+    other.commit("its own");
+    age(&storage);
+    // What it adds is in the store: it gets a pointer, and nothing else.
+    other.write("same.bin", take(1));
+    let add = format!("git -C '{}' add same.bin", other.dir().display());
+    let facts: Value = serde_json::from_str(&prune_call(&world, &repo, &add).run().ok()).expect("it prints JSON");
+    assert_eq!(oids(&facts, "freed"), [oid(&take(2))], "{facts}");
+    fs::remove_file(other.dir().join("same.bin")).expect("ours");
+    other.git(&["checkout", "-q", "--", "same.bin"]).ok();
+    other.holds("same.bin", &take(1));
+}
+
 #[test]
 fn what_is_checked_out_while_the_remote_is_asked_stays() {
     let world = World::new();
@@ -160,16 +195,7 @@ fn what_is_checked_out_while_the_remote_is_asked_stays() {
     let repo = with_three_versions(&world, &server.url("film"));
     // One that ended before its time: what it condemned could go at once.
     repo.call(&["dits", "prune"]).stop_at("collect-condemned").run().breaks();
-    let programs = world.path("programs");
-    fs::create_dir(&programs).expect("made");
-    for name in ["git-dits", "git-dits-filter"] {
-        fs::copy(dits_tests::programs::folder().join(name), programs.join(name)).expect("copied");
-    }
-    let helper = dits_tests::programs::folder().join("git-remote-dits");
-    let script = format!("#!/bin/sh\n'{}' \"$@\" && git checkout -q HEAD~2 >&2\n", helper.display());
-    fs::write(programs.join("git-remote-dits"), script).expect("written");
-    fs::set_permissions(programs.join("git-remote-dits"), fs::Permissions::from_mode(0o755)).expect("set");
-    let done = world.call(&programs.join("git-dits").display().to_string()).dir(repo.dir()).args(["prune", "--json"]);
+    let done = prune_call(&world, &repo, "git checkout -q HEAD~2");
     let facts: Value = serde_json::from_str(&done.run().ok()).expect("it prints JSON");
     assert_eq!(oids(&facts, "freed"), [oid(&take(2))]);
     assert_eq!(facts["needed"].as_u64(), Some(2), "{facts}");
@@ -239,16 +265,16 @@ fn what_the_server_cannot_show_again_stays_where_that_is_asked() {
     let repo = with_three_versions(&world, &server.url("film"));
     let verified = prune(&repo, &["--verify-remote", "--dry-run"]);
     assert_eq!(oids(&verified, "freed").len(), 2, "{verified}");
-    damage(&server, &take(1));
+    damage(&server.root().join("store"), &take(1));
     let facts = prune(&repo, &["--verify-remote"]);
     assert_eq!((oids(&facts, "freed"), oids(&facts, "left")), (vec![oid(&take(2))], vec![oid(&take(1))]), "{facts}");
     assert_eq!(reasons(&facts), ["the remote cannot show it whole"]);
 }
 
-/// Changes a byte of `content` where the server's packs have it.
-fn damage(server: &Server, content: &[u8]) {
+/// Changes a byte of `content` where the packs of a store have it.
+fn damage(store: &Path, content: &[u8]) {
     for dir in ["open", "packs"] {
-        for entry in fs::read_dir(server.root().join("store").join(dir)).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(store.join(dir)).into_iter().flatten().flatten() {
             let mut bytes = fs::read(entry.path()).expect("it is ours");
             if let Some(at) = bytes.windows(100).position(|window| window == &content[..100]) {
                 bytes[at] ^= 1;
@@ -297,6 +323,20 @@ fn a_share_keeps_what_its_refs_name() {
     repo.git(&["push", "-q", "origin", "HEAD"]).ok();
     let facts = prune(&repo, &["--verify-remote"]);
     assert_eq!(oids(&facts, "freed").len(), 2, "{facts}");
+    repo.git(&["checkout", "-q", "HEAD~2"]).ok();
+    repo.holds("take.bin", &take(1));
+}
+
+/// All parts are there by their names: nobody has read them since.
+#[test]
+fn a_share_that_has_rotted_frees_nothing_that_rotted() {
+    let world = World::new();
+    let share = world.bare("nas.git");
+    let repo = with_three_versions(&world, &format!("dits::{}", share.display()));
+    damage(&share.join("dits"), &take(1));
+    let facts = prune(&repo, &[]);
+    assert_eq!(oids(&facts, "freed"), [oid(&take(2))], "{facts}");
+    assert_eq!(reasons(&facts), ["the remote cannot show it whole"]);
     repo.git(&["checkout", "-q", "HEAD~2"]).ok();
     repo.holds("take.bin", &take(1));
 }

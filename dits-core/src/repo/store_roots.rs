@@ -99,6 +99,9 @@ pub fn every_needed<E: From<StoreRootsError>>(
     Ok(())
 }
 
+/// How often the objects of a repository are listed where git removed some meanwhile.
+const LISTED_MAX: u32 = 3;
+
 /// Why nothing more is handed on.
 enum Stop<E> {
     Problem(RepositoryProblem),
@@ -118,9 +121,15 @@ fn needed_by<E>(
     take: &mut dyn FnMut(Pointer) -> Result<(), E>,
 ) -> Result<(), Stop<E>> {
     let repository = Repository::at(git_dir, env)?;
-    every_pointer(&repository.git()?.for_other(repository.git_dir()), &mut |pointer| {
-        take(pointer).map_err(Stop::Told)
-    })?;
+    let git = repository.git()?.for_other(repository.git_dir());
+    let mut tries = 1;
+    while let Err(stop) = every_pointer(&git, &mut |pointer| take(pointer).map_err(Stop::Told)) {
+        match stop {
+            // git may tidy up at this moment: an object that was listed is in another pack, or gone.
+            Stop::Problem(RepositoryProblem::Roots(RootsError::Unreadable(_))) if tries < LISTED_MAX => tries += 1,
+            stop => return Err(stop),
+        }
+    }
     for dir in work_tree_dirs(repository.common_dir())? {
         let journals = hydration_journal::entries(&dir)?;
         journals

@@ -26,7 +26,7 @@ use super::{BackupError, Progress, TLS, absent_is_none, check_apart, hash_of};
 use crate::clock;
 use crate::db::{Db, RepoId};
 use crate::git::Git;
-use crate::root::{Root, files};
+use crate::root::{Root, RootError, files};
 
 /// What a backup came to.
 #[derive(Debug, Default)]
@@ -165,8 +165,7 @@ impl Taking<'_> {
 
     /// Copies a file of the root into the snapshot.
     fn copy(&mut self, from: &Path, to: String) -> Result<(), BackupError> {
-        let file = File::open(from).map_err(files::failed("open", from))?;
-        files::copy(&file, from, &self.snapshot.join(&to))?;
+        files::copy(&open(from)?, from, &self.snapshot.join(&to))?;
         self.note(to)
     }
 
@@ -276,15 +275,20 @@ impl Taking<'_> {
         let source_len = file.metadata().map_err(files::failed("read", &from))?.len();
         let name = pack.to_string();
         if let Ok(there) = fs::metadata(&whole) {
-            if there.len() != source_len {
-                self.taken.whole_here.push(from);
+            let is_ours_good = there.len() == source_len || is_whole(&open(&whole)?, pack);
+            if is_ours_good {
+                if there.len() != source_len {
+                    self.taken.whole_here.push(from);
+                }
+                return Ok(Some(Pack { name, len: there.len() }));
             }
-            return Ok(Some(Pack { name, len: there.len() }));
+            // The disk of the backup lost some of it.
+            fs::rename(&whole, self.backup.damaged_pack(pack)).map_err(files::failed("rename", &whole))?;
         }
         let (new, damaged) = (self.backup.new_pack(pack), self.backup.damaged_pack(pack));
         let len = files::copy(&file, &from, &new)?;
         self.taken.new_bytes += len;
-        let copy = File::open(&new).map_err(files::failed("open", &new))?;
+        let copy = open(&new)?;
         // One that is damaged already may be worse today.
         let to = match is_whole(&copy, pack) {
             true => Some(&whole),
@@ -297,4 +301,8 @@ impl Taking<'_> {
         }
         Ok(Some(Pack { name, len }))
     }
+}
+
+fn open(path: &Path) -> Result<File, RootError> {
+    File::open(path).map_err(files::failed("open", path))
 }

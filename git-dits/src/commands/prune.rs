@@ -148,7 +148,7 @@ fn plan(
 ) -> Result<Plan, Failure> {
     let (remote, pushed) = remote(here, repository, settings, args)?;
     let users = repositories_of(dir, Some(repository.common_dir()))?;
-    let own = std::fs::canonicalize(repository.common_dir()).unwrap_or_else(|_| repository.common_dir().to_owned());
+    let own = own_dir(repository);
     let (own, others): (BTreeSet<_>, BTreeSet<_>) = users.iter().cloned().partition(|dir| *dir == own);
     let env = here.env.without_repository();
     let recent_since = now().saturating_sub(settings.recent_days.saturating_mul(DAY_SECS));
@@ -177,6 +177,11 @@ fn plan(
     asked.sort_unstable_by_key(|pointer| *pointer.oid.as_bytes());
     let (freed, left) = ask_helper(&asked, &remote, args.verify_remote)?;
     Ok(Plan { remote, pushed, recent_since, users, needed, freed, left })
+}
+
+/// This repository as the list of those that use a store has it.
+fn own_dir(repository: &Repository) -> PathBuf {
+    std::fs::canonicalize(repository.common_dir()).unwrap_or_else(|_| repository.common_dir().to_owned())
 }
 
 fn needs(pushed: &[String], recent_since: u64) -> LocalNeeds<'_> {
@@ -279,6 +284,8 @@ fn free(
     let mut going: HashSet<FileHash> = plan.freed.iter().map(|file| file.oid).collect();
     let options = CollectOptions { grace: GRACE, dry_run, ..CollectOptions::default() };
     let env = here.env.without_repository();
+    let own = own_dir(repository);
+    let others: BTreeSet<PathBuf> = plan.users.iter().filter(|dir| **dir != own).cloned().collect();
     let collected = making_room::shown(|told| {
         collect::<Stopped>(
             store,
@@ -293,6 +300,11 @@ fn free(
                 if users != plan.users {
                     going.clear();
                 }
+                // And the others may have added what the store had already.
+                every_needed::<Stopped>(&others, &env, &mut |pointer| {
+                    going.remove(&pointer.oid);
+                    Ok(())
+                })?;
                 every_needed(&users, &env, &mut |pointer| match going.contains(&pointer.oid) {
                     true => Ok(()),
                     false => take(Root::File(pointer.oid)),
