@@ -256,7 +256,11 @@ impl Action {
 
     fn collect_remote(&self, team: &Team, stop_at: Option<Step>) {
         let call = match &team.place {
-            Place::Share(_) => team.repo(self.person).call(&["dits", "gc", "origin", "--grace", "0"]),
+            Place::Share(path) => {
+                // Else git has the pointers of what was deleted for good.
+                team.world.call("git").args(["gc", "-q", "--prune=now"]).dir(path).run();
+                team.repo(self.person).call(&["dits", "gc", "origin", "--grace", "0"])
+            }
             Place::Server(server) => {
                 let root = server.root().as_os_str();
                 team.world.call("ditsd").args(["gc", "--grace", "1d", "--root"]).args([root])
@@ -297,6 +301,12 @@ impl Action {
             }
         }
         if let (Place::Server(server), true) = (&team.place, is_forward) {
+            // What nothing names any more goes with the next collection, its pointers as well.
+            let mut files = files_in(&team.bare().join("objects/pack"));
+            files.extend(files_in(&team.bare().join("objects")).iter().flat_map(|folder| files_in(folder)));
+            for file in files.iter().filter_map(|path| File::open(path).ok()) {
+                let _ = file.set_modified(SystemTime::now() - days);
+            }
             let db = rusqlite::Connection::open(server.root().join("meta.sqlite")).expect("the server has one");
             db.busy_timeout(Duration::from_secs(30)).expect("it is open");
             db.execute_batch(&SHIFTED.replace("DAYS", &days.as_secs().to_string())).expect("it is the server's own");

@@ -8,7 +8,7 @@
 //! the remote names is readable there. What may be lost is only what was on the remote alone when somebody
 //! deleted the last branch with it.
 //!
-//! `DITS_MODEL_STEPS` is how many steps are taken (default 1,500), `DITS_MODEL_SEED` the first episode. A failure is replayed
+//! `DITS_MODEL_STEPS` is how many steps are taken (default 2,000), `DITS_MODEL_SEED` the first episode. A failure is replayed
 //! with fewer and fewer actions, and the shortest list that still fails is printed.
 
 #![allow(clippy::expect_used, reason = "a broken test environment is a failed test")]
@@ -37,7 +37,7 @@ fn whatever_a_team_does_nothing_is_lost() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let first = number("DITS_MODEL_SEED").unwrap_or(now);
-    let steps = number("DITS_MODEL_STEPS").unwrap_or(1_500) as usize;
+    let steps = number("DITS_MODEL_STEPS").unwrap_or(2_000) as usize;
     eprintln!("model: {steps} steps from seed {first}");
     for episode in 0..steps.div_ceil(EPISODE) as u64 {
         let seed = first.wrapping_add(episode);

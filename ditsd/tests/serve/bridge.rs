@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use dits_core::remote::proto::control_client::ControlClient;
 use dits_core::remote::proto::{self, git_reply, git_request, git_start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -25,17 +26,23 @@ pub async fn start(channel: Channel) -> (SocketAddr, Ends) {
             let (stream, _) = listener.accept().await.unwrap();
             let (channel, ends) = (channel.clone(), recorded.clone());
             tokio::spawn(async move {
-                let end = pass(stream, channel).await;
+                let (from_git, mut to_git) = stream.into_split();
+                let end = pass(from_git, &mut to_git, channel).await;
                 ends.lock().unwrap().push(end);
+                // Only now git hears that there is no more, and ends.
+                drop(to_git);
             });
         }
     });
     (address, ends)
 }
 
-async fn pass(mut stream: TcpStream, channel: Channel) -> Result<proto::GitEnd, tonic::Status> {
-    let start = read_request(&mut stream).await;
-    let (from_git, mut to_git) = stream.into_split();
+async fn pass(
+    mut from_git: OwnedReadHalf,
+    to_git: &mut OwnedWriteHalf,
+    channel: Channel,
+) -> Result<proto::GitEnd, tonic::Status> {
+    let start = read_request(&mut from_git).await;
     let (sender, receiver) = mpsc::channel(4);
     let first = proto::GitRequest { part: Some(git_request::Part::Start(start)) };
     sender.send(first).await.unwrap();
@@ -74,7 +81,7 @@ async fn pump(mut from_git: tokio::net::tcp::OwnedReadHalf, sender: mpsc::Sender
 }
 
 /// Reads the packet that git sends to a `git://` host: service, path, and the version.
-async fn read_request(stream: &mut TcpStream) -> proto::GitStart {
+async fn read_request(stream: &mut OwnedReadHalf) -> proto::GitStart {
     let mut len = [0; 4];
     stream.read_exact(&mut len).await.unwrap();
     let len = usize::from_str_radix(std::str::from_utf8(&len).unwrap(), 16).unwrap();

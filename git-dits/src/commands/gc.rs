@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["remote", "dry_run", "json", "forget", "grace"])]
     auto: bool,
     /// Take a repository that is gone for good from the list of those that use the store
-    #[arg(long, value_name = "GIT_DIR", conflicts_with_all = ["remote", "dry_run", "grace"])]
+    #[arg(long, value_name = "GIT_DIR", conflicts_with_all = ["remote", "dry_run", "grace", "json"])]
     forget: Option<PathBuf>,
     /// Print the facts as JSON
     #[arg(long)]
@@ -94,6 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(git_dir) = &args.forget {
         return forget(&here, &subject, git_dir);
     }
+    check_users_are_here(&subject)?;
     if subject.is_share
         && local::may_have_text_elsewhere(&subject.options.dir, &here.git.clone().for_other(&subject.own))?
     {
@@ -134,6 +135,18 @@ fn own_store(repository: &Repository) -> Result<Subject, Failure> {
         false => options,
     };
     Ok(Subject { options, own, is_share: may_be_share })
+}
+
+/// Refuses a store that other machines may use: the list of repositories says what this one has under a path, and nothing of theirs.
+fn check_users_are_here(subject: &Subject) -> Result<(), Failure> {
+    match subject.options.sharing {
+        Sharing::Network if !subject.is_share => {
+            Err(Failure::refused(format!("nobody can tell which media {} still needs", subject.options.dir.display()))
+                .caused_by("it is on a network file system, and repositories on other machines may use it")
+                .hint("all of its media stays"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The store of a share.
@@ -268,4 +281,20 @@ fn lines(args: &Args, subject: &Subject, collected: &Collected) -> Vec<String> {
         lines.push(format!("{} more go with the next `git dits gc`, {when}", Bytes(collected.waiting_len)));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_other_machines_may_use_is_not_collected() {
+        for (sharing, is_share, is_refused) in
+            [(Sharing::Network, false, true), (Sharing::Network, true, false), (Sharing::Machine, false, false)]
+        {
+            let options = StoreOptions { dir: "/nas/media".into(), index: "/cache/index".into(), sharing };
+            let subject = Subject { options, own: "/film/.git".into(), is_share };
+            assert_eq!(check_users_are_here(&subject).is_err(), is_refused, "{sharing:?} {is_share}");
+        }
+    }
 }
