@@ -35,8 +35,13 @@ pub struct Root {
 
 /// Keeps other servers away from a root for as long as it lives.
 #[derive(Debug)]
-pub struct RootLock {
-    _file: File,
+pub struct RootLock(File);
+
+impl Drop for RootLock {
+    fn drop(&mut self) {
+        // A child that is just being started has the file too, until its program is loaded: closing would not do.
+        let _ = self.0.unlock();
+    }
 }
 
 /// What names a server and signs its receipts.
@@ -228,7 +233,7 @@ impl Root {
         let path = self.dir.join(name);
         let file = files::open_for_lock(&path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(RootLock { _file: file }),
+            Ok(()) => Ok(RootLock(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(locked(self.dir.clone())),
             Err(error) => Err(files::failed("lock", &path)(error.into())),
         }

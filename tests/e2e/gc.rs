@@ -293,6 +293,23 @@ fn a_store_that_has_grown_is_swept_behind_a_commit() {
 }
 
 #[test]
+fn a_store_that_has_grown_is_swept_behind_a_push() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = with_dead_media(&world);
+    repo.push_to(&server.url("film"));
+    age(&repo.store(), 25 * HOUR);
+    // As long as it says, with nothing in it.
+    let filler = repo.store().join("packs/filler");
+    fs::File::create(&filler).expect("ours").set_len(2 << 30).expect("a hole");
+    repo.git(&["push", "-q", "origin", "HEAD:refs/heads/again"]).ok();
+    processes::until("the sweep has ended", || repo.store().join("collected").exists());
+    fs::remove_file(&filler).expect("ours");
+    assert!(packs_len(&repo.store()) < 2 * MIB as u64);
+    repo.holds("a.bin", &noise(1, MIB));
+}
+
+#[test]
 fn an_object_that_git_removes_while_they_are_listed_stops_no_collection() {
     let world = World::new();
     let repo = with_dead_media(&world);

@@ -247,6 +247,25 @@ fn a_remote_whose_receipts_do_not_agree_frees_nothing() {
 }
 
 #[test]
+fn a_server_that_says_something_else_than_its_receipts_frees_nothing() {
+    let world = World::new();
+    let server = world.serve();
+    let repo = with_three_versions(&world, &server.url("film"));
+    for lie in ["proven_at = proven_at + 1", "manifest = zeroblob(32)", "size = size + 1"] {
+        let meta = rusqlite::Connection::open(server.root().join("meta.sqlite")).expect("it is there");
+        meta.busy_timeout(Duration::from_secs(30)).expect("set");
+        meta.execute_batch("CREATE TEMP TABLE truth AS SELECT * FROM held").expect("copied");
+        meta.execute_batch(&format!("UPDATE held SET {lie}")).expect("written");
+        let facts = prune(&repo, &[]);
+        assert_eq!(oids(&facts, "freed"), [""; 0], "{lie}: {facts}");
+        assert_eq!(reasons(&facts).len(), 2, "{lie}: {facts}");
+        meta.execute_batch("DELETE FROM held; INSERT INTO held SELECT * FROM truth; DROP TABLE truth")
+            .expect("written");
+    }
+    assert_eq!(oids(&prune(&repo, &["--dry-run"]), "freed").len(), 2);
+}
+
+#[test]
 fn what_no_ref_of_the_server_names_any_more_stays() {
     let world = World::new();
     let server = world.serve();

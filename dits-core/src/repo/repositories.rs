@@ -157,4 +157,27 @@ mod tests {
         note(dir.path(), Path::new("/three")).expect("noted");
         assert_eq!(list(dir.path()).expect("read"), ["/one", "/tw", "/three"].map(PathBuf::from));
     }
+
+    #[test]
+    fn a_flipped_bit_makes_a_line_of_no_repository_and_hides_none() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let repos = ["one.git", "two.git"].map(|name| fs::canonicalize(dir.path()).expect("there").join(name));
+        for repo in &repos {
+            fs::create_dir(repo).expect("made");
+            note(dir.path(), repo).expect("noted");
+        }
+        let path = dir.path().join(LIST);
+        let good = fs::read(&path).expect("read");
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                fs::write(&path, &bad).expect("written");
+                let listed = list(dir.path()).expect("read");
+                // One that is no repository ends every collection.
+                let is_refused = listed.iter().any(|path| !path.is_dir());
+                assert!(is_refused || repos.iter().all(|repo| listed.contains(repo)), "bit {bit} at {at}: {listed:?}");
+            }
+        }
+    }
 }

@@ -137,11 +137,21 @@ pub(crate) enum Entered {
     New(Located),
 }
 
+/// The lock of a collection.
+struct Turn(File);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // A child that is just being started has the file too, until its program is loaded: closing would not do.
+        let _ = self.0.unlock();
+    }
+}
+
 /// A collection under way.
 pub(crate) struct Collection<'s> {
     store: &'s Store,
-    /// Keeps others away until it is closed.
-    _lock: Option<File>,
+    /// Keeps others away.
+    _lock: Option<Turn>,
     grace: Duration,
     /// What pack times are compared with.
     now: SystemTime,
@@ -176,7 +186,7 @@ impl<'s> Collection<'s> {
         store: &'s Store,
         grace: Duration,
         now: SystemTime,
-        lock: Option<File>,
+        lock: Option<Turn>,
     ) -> Result<Collection<'s>, CollectionError> {
         let survey = survey::survey(store)?;
         let mut marks = Marks::default();
@@ -299,13 +309,13 @@ impl<'s> Collection<'s> {
     }
 }
 
-/// Keeps other collections of this machine away, as long as the file is open.
-fn take_turn(store: &Store) -> Result<File, CollectionError> {
+/// Keeps other collections of this machine away.
+fn take_turn(store: &Store) -> Result<Turn, CollectionError> {
     let path = store.layout.collecting();
     let failed = |source| StoreError::io(&path, source);
     let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Turn(file)),
         Err(TryLockError::WouldBlock) => Err(CollectionError::Busy { dir: store.layout.dir.clone() }),
         Err(TryLockError::Error(source)) => Err(failed(source).into()),
     }
