@@ -275,6 +275,14 @@ fn a_restore_killed_at_any_step_goes_on_and_is_not_served_before_its_end() {
             let served = world.call("ditsd").args(["serve", "--root"]).args([world.path(&root)]).run();
             assert!(served.fails().contains("has not ended"), "{}", served.story());
         }
+        if *step == Step::RestoreRepositoriesFilled {
+            // As one leaves it that is killed while it writes to the database: a log that its copy knows nothing of.
+            let (meta, other) = (world.path(&root).join("meta.sqlite"), world.path("other.sqlite"));
+            fs::copy(&meta, &other).expect("copied");
+            let open = rusqlite::Connection::open(&other).expect("opened");
+            open.execute_batch("PRAGMA journal_mode = WAL; DELETE FROM held; DELETE FROM repos;").expect("written");
+            fs::copy(world.path("other.sqlite-wal"), meta.with_extension("sqlite-wal")).expect("copied");
+        }
         if *step == Step::RestoreEnded {
             // It can be served, and is never restored over.
             let again = restore_call(&world, "backup", &root).run();

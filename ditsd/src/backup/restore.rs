@@ -141,6 +141,12 @@ impl Restoring<'_> {
     /// Copies all else but the configuration of repositories.
     fn files(&mut self, list: &List) -> Result<(), BackupError> {
         let root = &self.restored.root;
+        // A log of a try that was killed is of its database, and not of the copy.
+        for log in ["meta.sqlite-wal", "meta.sqlite-shm"].map(|name| root.dir().join(name)) {
+            if log.exists() {
+                files::remove(&log)?;
+            }
+        }
         for copied in &list.files {
             let from = self.snapshot.join(&copied.path);
             let to = match copied.path.split_once('/') {
